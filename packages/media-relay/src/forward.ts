@@ -1,0 +1,207 @@
+import { ENDPOINT_WORDS, Endpoints, type Mono } from '@drawbridge/core';
+import { COUNT, FLAG, type FlowTable, HEADER_F64, type PathEvent, ROW, ROW_F64_WINDOW_END, type RefusedReason, SEEN, sameWords } from './path/path.js';
+import { classify, noteRtp, PACKET } from './rtp.js';
+
+/** How often a reader looks again while control is in the middle of a row. */
+const SPINS = 1000;
+
+const REFUSALS: readonly RefusedReason[] = ['media-wrong-source', 'media-not-rtp', 'media-no-target', 'media-held', 'media-send-failed'];
+const SLOTS = [COUNT.wrongSource, COUNT.notRtp, COUNT.noTarget, COUNT.held, COUNT.sendFailed] as const;
+const WRONG_SOURCE = 0;
+const NOT_RTP = 1;
+const NO_TARGET = 2;
+const HELD = 3;
+const SEND_FAILED = 4;
+
+/**
+ * What happens to one datagram, the same on every data path: is it media, does it come from where media may come
+ * from, where does it leave. Allocates nothing but events, of which there is at most one per row, reason and epoch.
+ *
+ * The source rule (docs/decisions/020-latching.md):
+ * 1. the latched source, and no other while it talks;
+ * 2. nothing latched yet: the exact endpoint of SDP at any time; its address, or the signalling source's prefix, inside the window;
+ * 3. a window opened anew by an offer or answer lets an eligible source replace the old latch once;
+ * 4. `handover`: the latched address — or, with nothing latched, exactly the address of SDP or of the signalling —
+ *    may come from another port once the row has been silent for `handoverMs`.
+ * A source that is one of our own relay ports must be the exact endpoint of SDP.
+ */
+export class Forwarder {
+  /** Destination of the datagram that `forward` let through. */
+  readonly to = new Endpoints(1);
+  readonly table: FlowTable;
+  readonly #onEvent: (event: PathEvent) => void;
+  readonly #words: Uint32Array;
+  readonly #atomics: Int32Array;
+  readonly #f64: Float64Array;
+
+  constructor(table: FlowTable, onEvent: (event: PathEvent) => void) {
+    this.table = table;
+    this.#onEvent = onEvent;
+    this.#words = table.words;
+    this.#atomics = table.atomics;
+    this.#f64 = table.f64;
+  }
+
+  /**
+   * One datagram that arrived at the port of `row`. Returns the row whose port it leaves from, its destination in
+   * `to`; -1 when it was dropped (and counted).
+   */
+  forward(row: number, bytes: Uint8Array, at: number, len: number, source: Endpoints, j: number, now: Mono): number {
+    const w = this.#words;
+    const f = this.#f64;
+    const base = this.table.at(row);
+    const counts = this.table.atF64(row);
+    f[HEADER_F64.received] = f[HEADER_F64.received]! + 1;
+    let flags = 0;
+    let peer = 0;
+    let peerRtcp = 0;
+    let epoch = 0;
+    let floor = 0;
+    let clockRate = 0;
+    for (let spin = 0, sequence = this.#stable(base); ; spin++) {
+      flags = w[base + ROW.flags]!;
+      peer = w[base + ROW.peer]!;
+      peerRtcp = w[base + ROW.peerRtcp]!;
+      epoch = w[base + ROW.epoch]!;
+      floor = w[base + ROW.latchFloor]!;
+      clockRate = w[base + ROW.clockRate]!;
+      const after = Atomics.load(this.#atomics, base + ROW.sequence);
+      if (after === sequence || spin > SPINS) break;
+      sequence = this.#stable(base);
+    }
+    if ((flags & FLAG.valid) === 0) {
+      f[HEADER_F64.noFlow] = f[HEADER_F64.noFlow]! + 1;
+      return -1;
+    }
+
+    const what = flags & FLAG.opaque ? PACKET.opaque : classify(bytes, at, len, (flags & FLAG.mux) !== 0);
+    if (what === PACKET.invalid || (flags & FLAG.rtcp ? what !== PACKET.rtcp : what === PACKET.rtcp && (flags & FLAG.mux) === 0)) {
+      return this.#refuse(row, NOT_RTP, epoch, source, j);
+    }
+
+    const latchEpoch = w[base + SEEN.latchEpoch]!;
+    const known = latchEpoch !== 0 && latchEpoch >= floor;
+    if (!(known && sameWords(w, base + SEEN.latched, source.words, j * ENDPOINT_WORDS, ENDPOINT_WORDS))) {
+      if (!this.#mayLatch(base, counts, known, latchEpoch, source, j, now)) return this.#refuse(row, WRONG_SOURCE, epoch, source, j);
+      this.#latch(row, base, epoch, source, j, latchEpoch !== 0);
+    }
+
+    f[counts + COUNT.packets] = f[counts + COUNT.packets]! + 1;
+    f[counts + COUNT.bytes] = f[counts + COUNT.bytes]! + len;
+    f[counts + COUNT.lastPacket] = now;
+    if (what === PACKET.rtcp) f[counts + COUNT.rtcpPackets] = f[counts + COUNT.rtcpPackets]! + 1;
+    else {
+      if (what === PACKET.rtp) noteRtp(this.table, row, bytes, at, now, clockRate);
+      f[counts + COUNT.lastRtp] = now;
+      if (flags & FLAG.heldIn) return this.#refuse(row, HELD, epoch, source, j);
+    }
+
+    const out = (what === PACKET.rtcp ? peerRtcp : peer) - 1;
+    if (out < 0) return this.#refuse(row, NO_TARGET, epoch, source, j);
+    const found = this.#target(out, what !== PACKET.rtcp);
+    if (found !== -1) return this.#refuse(row, found, epoch, source, j);
+    return out;
+  }
+
+  /** The datagram left through `outRow`. */
+  sent(outRow: number): void {
+    const slot = this.table.atF64(outRow) + COUNT.sent;
+    this.#f64[slot] = this.#f64[slot]! + 1;
+    this.#f64[HEADER_F64.sent] = this.#f64[HEADER_F64.sent]! + 1;
+  }
+
+  /** The kernel would not take it: counted, and the call goes on. */
+  sendFailed(outRow: number): void {
+    this.#f64[HEADER_F64.sendErrors] = this.#f64[HEADER_F64.sendErrors]! + 1;
+    this.#refuse(outRow, SEND_FAILED, this.#words[this.table.at(outRow) + ROW.epoch]!, this.to, 0);
+  }
+
+  /** Fills `to` with where `out` sends; -1, or why it can't. */
+  #target(out: number, media: boolean): number {
+    const w = this.#words;
+    const base = this.table.at(out);
+    for (let spin = 0, sequence = this.#stable(base); ; spin++) {
+      const flags = w[base + ROW.flags]!;
+      const latchEpoch = w[base + SEEN.latchEpoch]!;
+      const from = latchEpoch !== 0 && latchEpoch >= w[base + ROW.latchFloor]! ? SEEN.latched : ROW.remote;
+      for (let k = 0; k < ENDPOINT_WORDS; k++) this.to.words[k] = w[base + from + k]!;
+      const after = Atomics.load(this.#atomics, base + ROW.sequence);
+      if (after === sequence || spin > SPINS) {
+        if ((flags & FLAG.valid) === 0 || this.to.words[4] === 0) return NO_TARGET;
+        if (from === ROW.remote && (flags & FLAG.sendToRemote) === 0) return NO_TARGET;
+        return media && flags & FLAG.heldOut ? HELD : -1;
+      }
+      sequence = this.#stable(base);
+    }
+  }
+
+  #mayLatch(base: number, counts: number, known: boolean, latchEpoch: number, source: Endpoints, j: number, now: Mono): boolean {
+    for (let spin = 0, sequence = this.#stable(base); ; spin++) {
+      const allowed = this.#eligible(base, counts, known, latchEpoch, source, j, now);
+      const after = Atomics.load(this.#atomics, base + ROW.sequence);
+      if (after === sequence || spin > SPINS) return allowed;
+      sequence = this.#stable(base);
+    }
+  }
+
+  #eligible(base: number, counts: number, known: boolean, latchEpoch: number, source: Endpoints, j: number, now: Mono): boolean {
+    const w = this.#words;
+    const s = source.words;
+    const at = j * ENDPOINT_WORDS;
+    const flags = w[base + ROW.flags]!;
+    const exact = w[base + ROW.remote + 4] !== 0 && sameWords(w, base + ROW.remote, s, at, ENDPOINT_WORDS);
+    const own = this.table.ownRow(source, j);
+    if (own >= 0 && !exact) return false;
+    const fresh = !known || latchEpoch < w[base + ROW.epoch]!;
+    if (!known && exact) return true;
+    const atRemote = w[base + ROW.remote + 4] !== 0 && sameWords(w, base + ROW.remote, s, at, 4);
+    const seenBits = w[base + ROW.seenBits]!;
+    if (fresh && flags & FLAG.latch && now < this.#f64[counts + ROW_F64_WINDOW_END]!) {
+      if (atRemote || (seenBits > 0 && withinBits(w, base + ROW.seen, s, at, seenBits))) return true;
+    }
+    if ((flags & FLAG.handover) === 0) return false;
+    if (!known) return atRemote || (seenBits > 0 && sameWords(w, base + ROW.seen, s, at, 4));
+    return sameWords(w, base + SEEN.latched, s, at, 4) && now - this.#f64[counts + COUNT.lastPacket]! >= w[base + ROW.handoverMs]!;
+  }
+
+  #latch(row: number, base: number, epoch: number, source: Endpoints, j: number, moved: boolean): void {
+    const w = this.#words;
+    Atomics.store(this.#atomics, base + SEEN.latchEpoch, 0);
+    for (let k = 0; k < ENDPOINT_WORDS; k++) w[base + SEEN.latched + k] = source.words[j * ENDPOINT_WORDS + k]!;
+    Atomics.store(this.#atomics, base + SEEN.latchEpoch, epoch);
+    this.#onEvent({ kind: 'latched', row, epoch, moved });
+  }
+
+  #refuse(row: number, which: number, epoch: number, source: Endpoints, j: number): number {
+    const w = this.#words;
+    const base = this.table.at(row);
+    const slot = this.table.atF64(row) + SLOTS[which]!;
+    this.#f64[slot] = this.#f64[slot]! + 1;
+    if (w[base + SEEN.reportedEpoch] !== epoch) {
+      w[base + SEEN.reportedEpoch] = epoch;
+      w[base + SEEN.reported] = 0;
+    }
+    const bit = 1 << which;
+    if ((w[base + SEEN.reported]! & bit) === 0) {
+      w[base + SEEN.reported] = w[base + SEEN.reported]! | bit;
+      this.#onEvent({ kind: 'refused', row, epoch, reason: REFUSALS[which]!, from: source.get(j) });
+    }
+    return -1;
+  }
+
+  /** The sequence word once it is even: control writes a row in less than a microsecond. */
+  #stable(base: number): number {
+    let s = Atomics.load(this.#atomics, base + ROW.sequence);
+    for (let spin = 0; (s & 1) !== 0 && spin < SPINS; spin++) s = Atomics.load(this.#atomics, base + ROW.sequence);
+    return s;
+  }
+}
+
+/** The first `bits` bits agree. */
+function withinBits(a: Uint32Array, p: number, b: Uint32Array, q: number, bits: number): boolean {
+  for (let k = 0, left = bits; k < 4 && left > 0; k++, left -= 32) {
+    const mask = left >= 32 ? 0xffffffff : (0xffffffff << (32 - left)) >>> 0;
+    if (((a[p + k]! ^ b[q + k]!) & mask) !== 0) return false;
+  }
+  return true;
+}
