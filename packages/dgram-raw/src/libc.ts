@@ -1,0 +1,110 @@
+import { constants, endianness } from 'node:os';
+
+/**
+ * The C library calls this package makes, bound once per thread. Lengths are bytes. Every call returns −1
+ * on failure and leaves the reason in `errno()`, as in C.
+ */
+export interface Libc {
+  socket(domain: number, type: number, protocol: number): number;
+  bind(fd: number, address: Buffer, length: number): number;
+  getsockname(fd: number, address: Buffer, length: Buffer): number;
+  setsockopt(fd: number, level: number, name: number, value: Buffer, length: number): number;
+  getsockopt(fd: number, level: number, name: number, value: Buffer, length: Buffer): number;
+  recvmmsg(fd: number, vector: Buffer, count: number, flags: number, timeout: null): number;
+  sendmmsg(fd: number, vector: Buffer, count: number, flags: number): number;
+  epoll_create1(flags: number): number;
+  epoll_ctl(epoll: number, operation: number, fd: number, event: Buffer | null): number;
+  epoll_wait(epoll: number, events: Buffer, max: number, timeoutMs: number): number;
+  usleep(microseconds: number): number;
+  close(fd: number): number;
+  bpf(command: number, attributes: Buffer, size: number): number;
+  errno(): number;
+  /** Where the bytes live. Does not keep them alive: whoever hands an address to the kernel holds the buffer. */
+  address(bytes: Buffer): bigint;
+  /** Readiness on this thread's event loop, level-triggered. */
+  poll(fd: number, wanted: Readiness, callback: PollCallback): PollHandle;
+}
+
+export interface Readiness {
+  readonly readable?: boolean;
+  readonly writable?: boolean;
+}
+
+/** koffi 3.3 hands over libuv's status (0, or a negative errno) before the events; its types leave it out. */
+export type PollCallback = (status: number, got: Readiness) => void;
+
+export interface PollHandle {
+  start(wanted: Readiness, callback: PollCallback): void;
+  stop(): void;
+  close(): void;
+}
+
+const SYS_BPF: Readonly<Record<string, number>> = { x64: 321, arm64: 280 };
+
+let bound: Libc | string | undefined;
+
+/** The bound calls, or a sentence that says why there are none here. */
+export async function loadLibc(): Promise<Libc | string> {
+  bound ??= await bindLibc();
+  return bound;
+}
+
+async function bindLibc(): Promise<Libc | string> {
+  if (process.platform !== 'linux') return `batched sockets need Linux, this is ${process.platform}`;
+  const sysBpf = SYS_BPF[process.arch];
+  // The structures below are laid out for 64-bit little-endian Linux.
+  if (sysBpf === undefined || endianness() !== 'LE') return `batched sockets need x64 or arm64, this is ${process.arch}`;
+  try {
+    const { default: koffi } = await import('koffi');
+    const lib = koffi.load(null);
+    const call = <F>(definition: string): F => lib.func(definition) as unknown as F;
+    const syscall = call<(n: number, a: number, b: Buffer, c: number) => number>(
+      'long syscall(long, long, void *, long)',
+    );
+    return {
+      socket: call('int socket(int, int, int)'),
+      bind: call('int bind(int, const void *, int)'),
+      getsockname: call('int getsockname(int, void *, void *)'),
+      setsockopt: call('int setsockopt(int, int, int, const void *, int)'),
+      getsockopt: call('int getsockopt(int, int, int, void *, void *)'),
+      recvmmsg: call('int recvmmsg(int, void *, unsigned int, int, void *)'),
+      sendmmsg: call('int sendmmsg(int, void *, unsigned int, int)'),
+      epoll_create1: call('int epoll_create1(int)'),
+      epoll_ctl: call('int epoll_ctl(int, int, int, void *)'),
+      epoll_wait: call('int epoll_wait(int, void *, int, int)'),
+      usleep: call('int usleep(unsigned int)'),
+      close: call('int close(int)'),
+      bpf: (command, attributes, size) => Number(syscall(sysBpf, command, attributes, size)),
+      errno: () => koffi.errno(),
+      address: bytes => koffi.address(bytes),
+      poll: koffi.node.poll as unknown as Libc['poll'],
+    };
+  } catch (error) {
+    return `koffi could not be loaded: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}
+
+const NAMES: ReadonlyMap<number, string> = new Map(Object.entries(constants.errno).map(([name, n]) => [n, name]));
+
+/** `EADDRINUSE` for 98; the number as text when it has no name. */
+export function errnoName(errno: number): string {
+  return NAMES.get(errno) ?? `errno ${errno}`;
+}
+
+export const EAGAIN = constants.errno.EAGAIN;
+export const EINTR = constants.errno.EINTR;
+
+/**
+ * Memory that the kernel may write to. Never from Node's pool and never small enough to live inside V8's
+ * moving heap; the owner keeps the Buffer in a field for as long as the kernel knows its address.
+ */
+export function pinned(bytes: number): Buffer {
+  return Buffer.from(new ArrayBuffer(bytes));
+}
+
+/** A 32-bit integer as setsockopt wants it. */
+export function int32(value: number): Buffer {
+  const b = pinned(4);
+  b.writeInt32LE(value);
+  return b;
+}
