@@ -130,10 +130,13 @@ export class Driver<E, A> {
       return;
     }
     const wait = Math.max(0, Math.ceil(due - this.#m.now()));
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.#timerDue = Number.POSITIVE_INFINITY;
-      this.#turn(now => this.#core.handleTimeout(now, this.#tx));
-    }, Math.min(wait, 0x7fffffff));
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        this.#timerDue = Number.POSITIVE_INFINITY;
+        this.#turn(now => this.#core.handleTimeout(now, this.#tx));
+      },
+      Math.min(wait, 0x7fffffff),
+    );
   }
 }

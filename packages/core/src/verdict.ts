@@ -2,6 +2,7 @@
  * Why something was dropped, rejected or ended. One closed union for the whole product: the same string is
  * the log field, the metric label and the evidence on a ban. Its index counts in typed arrays.
  */
+// biome-ignore format: the groups read better as paragraphs
 export const REASONS = [
   // guard
   'too-short', 'too-long', 'not-sip', 'keepalive', 'stun', 'foreign-network', 'rate-limited', 'banned',

@@ -1,6 +1,6 @@
 import type { AddressInfo } from 'node:net';
+import { bracketed, canonicalAddress, type Endpoint, familyOf, formatEndpoint, parseEndpoint } from '@drawbridge/core';
 import { createAdaptorServer } from '@hono/node-server';
-import { type Endpoint, bracketed, canonicalAddress, familyOf, formatEndpoint, parseEndpoint } from '@drawbridge/core';
 import { Hono } from 'hono';
 import { SocketError } from 'node-dgram-raw';
 import type { Health } from './health.js';
@@ -82,11 +82,20 @@ function cannotListen(error: NodeJS.ErrnoException, at: Endpoint): SocketError {
   const where = `${bracketed(at.address)}:${at.port}`;
   switch (error.code) {
     case 'EADDRINUSE':
-      return new SocketError('address-in-use', `Another program listens on ${where}: stop it, or give admin.listen another port.`);
+      return new SocketError(
+        'address-in-use',
+        `Another program listens on ${where}: stop it, or give admin.listen another port.`,
+      );
     case 'EADDRNOTAVAIL':
-      return new SocketError('address-not-available', `${at.address} is not an address of this machine${familyOf(at.address) === 6 ? ', or it has no IPv6' : ''}: correct admin.listen.`);
+      return new SocketError(
+        'address-not-available',
+        `${at.address} is not an address of this machine${familyOf(at.address) === 6 ? ', or it has no IPv6' : ''}: correct admin.listen.`,
+      );
     case 'EACCES':
-      return new SocketError('permission', `This user may not listen on ${where}: give admin.listen a port above 1023, or the process CAP_NET_BIND_SERVICE.`);
+      return new SocketError(
+        'permission',
+        `This user may not listen on ${where}: give admin.listen a port above 1023, or the process CAP_NET_BIND_SERVICE.`,
+      );
     default:
       return new SocketError('failed', `Can't listen on ${where}: ${error.message}.`);
   }

@@ -1,5 +1,15 @@
 import { closest, distance } from 'fastest-levenshtein';
-import { type Document, LineCounter, type YAMLError, isMap, isNode, isPair, isScalar, isSeq, parseDocument } from 'yaml';
+import {
+  type Document,
+  isMap,
+  isNode,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+  type YAMLError,
+} from 'yaml';
 import type { z } from 'zod';
 import { choicesOf, keysOf, schemaAt, unknownKeys } from './schema.js';
 
@@ -85,13 +95,25 @@ function value(doc: Document, text: string, complain: Complain): unknown {
     return doc.toJS({ maxAliasCount: 100 }) ?? {};
   } catch (error) {
     const name = /alias .*: (\S+)$/.exec((error as Error).message)?.[1];
-    if (name !== undefined) complain(text.indexOf(`*${name}`), [], `*${name} names nothing that & marked before it; a text that begins with * needs quotes`);
+    if (name !== undefined)
+      complain(
+        text.indexOf(`*${name}`),
+        [],
+        `*${name} names nothing that & marked before it; a text that begins with * needs quotes`,
+      );
     else complain(0, [], 'repeats its aliases too often to be read');
     return undefined;
   }
 }
 
-function report(schema: z.ZodType, doc: Document, given: unknown, issue: z.core.$ZodIssue, above: Path, complain: Complain): void {
+function report(
+  schema: z.ZodType,
+  doc: Document,
+  given: unknown,
+  issue: z.core.$ZodIssue,
+  above: Path,
+  complain: Complain,
+): void {
   const path = [...above, ...issue.path.map(p => (typeof p === 'symbol' ? String(p) : p))];
   const found = at(given, path);
   if (issue.code === 'unrecognized_keys') {
@@ -119,15 +141,26 @@ function report(schema: z.ZodType, doc: Document, given: unknown, issue: z.core.
   if (issue.code === 'invalid_union' && typeof key === 'string') {
     const kinds = choicesOf(schemaAt(schema, path.slice(0, -1)), key);
     const what = found === undefined ? 'is missing' : shown(found);
-    return complain(offsetOf(doc, path, 'value'), path, `${what}; expected ${listed(kinds)}`, near(String(found), kinds));
+    return complain(
+      offsetOf(doc, path, 'value'),
+      path,
+      `${what}; expected ${listed(kinds)}`,
+      near(String(found), kinds),
+    );
   }
   if (found === undefined && path.length > 0) {
     const wanted = issue.code === 'custom' ? issue.message : `expected ${expectation(issue)}`;
     return complain(offsetOf(doc, path, 'key'), path, `is missing; ${startsLower(wanted)}`);
   }
-  const expected = issue.code === 'custom' || ownWords(issue) ? startsLower(issue.message) : `expected ${expectation(issue)}`;
+  const expected =
+    issue.code === 'custom' || ownWords(issue) ? startsLower(issue.message) : `expected ${expectation(issue)}`;
   const choices = issue.code === 'invalid_value' ? issue.values.map(String) : [];
-  complain(offsetOf(doc, path, 'value'), path, `${shown(found)}; ${expected}`, typeof found === 'string' ? near(found, choices) : undefined);
+  complain(
+    offsetOf(doc, path, 'value'),
+    path,
+    `${shown(found)}; ${expected}`,
+    typeof found === 'string' ? near(found, choices) : undefined,
+  );
 }
 
 /** A schema's own words (`{ error: 'expected a host name' }`) win over ours. */
@@ -212,7 +245,10 @@ function startsLower(sentence: string): string {
 function near(given: string, choices: readonly string[]): string | undefined {
   if (choices.length === 0) return undefined;
   const lower = given.toLowerCase();
-  const best = closest(lower, choices.map(c => c.toLowerCase()));
+  const best = closest(
+    lower,
+    choices.map(c => c.toLowerCase()),
+  );
   const choice = choices.find(c => c.toLowerCase() === best);
   return distance(lower, best) <= Math.max(2, Math.floor(given.length / 3)) && best.length > 1 ? choice : undefined;
 }
@@ -272,7 +308,10 @@ const SENTENCES: ReadonlyMap<string, string> = new Map([
   ['BAD_INDENT', 'this line is indented differently from its neighbours; line it up with them'],
   ['MISSING_CHAR', 'something is missing here, a quote, bracket, comma or colon'],
   ['UNEXPECTED_TOKEN', 'this is not expected here; a text with special characters needs quotes'],
-  ['BLOCK_AS_IMPLICIT_KEY', 'a second colon on one line; put quotes round the text, or the nested keys on lines of their own'],
+  [
+    'BLOCK_AS_IMPLICIT_KEY',
+    'a second colon on one line; put quotes round the text, or the nested keys on lines of their own',
+  ],
   ['MULTILINE_IMPLICIT_KEY', 'a key has to stand on one line and end in a colon'],
   ['BAD_ALIAS', 'the name after * was never given with &; a text that begins with * needs quotes'],
   ['MULTIPLE_DOCS', 'only one document may stand in the file; remove the line ---'],

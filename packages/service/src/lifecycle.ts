@@ -36,7 +36,10 @@ export function onStopSignal(stop: (signal: StopSignal) => Promise<void>, o: Sto
 }
 
 /** Resolves true when `count` has reached zero, false at the deadline. For draining: calls end by themselves. */
-export async function untilZero(count: () => number, o: { readonly withinMs: number; readonly everyMs?: number }): Promise<boolean> {
+export async function untilZero(
+  count: () => number,
+  o: { readonly withinMs: number; readonly everyMs?: number },
+): Promise<boolean> {
   const end = performance.now() + o.withinMs;
   while (count() > 0) {
     const left = end - performance.now();

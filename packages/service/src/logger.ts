@@ -1,5 +1,5 @@
-import { pino } from 'pino';
 import { Masked } from '@drawbridge/core';
+import { pino } from 'pino';
 import { plainLine } from './plain-line.js';
 
 export type Logger = pino.Logger;

@@ -1,5 +1,5 @@
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
-import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
 export type Labels = Readonly<Record<string, string | number>>;
 /** Reads what a core counted, at the moment of a scrape. Yield zeros too, so that every series exists from the start. */
@@ -16,17 +16,24 @@ export class Metrics {
     collectDefaultMetrics({ register: this.registry });
     this.#delay = monitorEventLoopDelay({ resolution: 10 });
     this.#delay.enable();
-    this.gaugeFrom('drawbridge_event_loop_delay_seconds', 'How late the event loop ran since the last scrape', ['quantile'], () => {
-      const at = (q: number): number => (Number.isNaN(this.#delay.mean) ? 0 : this.#delay.percentile(q) / 1e9);
-      const seen = [
-        [{ quantile: '0.5' }, at(50)],
-        [{ quantile: '0.99' }, at(99)],
-        [{ quantile: '1' }, at(100)],
-      ] as const;
-      this.#delay.reset();
-      return seen;
-    });
-    this.counterFrom('drawbridge_metrics_read_faults_total', 'Collectors that threw during a scrape', [], () => [[{}, this.#readFaults]]);
+    this.gaugeFrom(
+      'drawbridge_event_loop_delay_seconds',
+      'How late the event loop ran since the last scrape',
+      ['quantile'],
+      () => {
+        const at = (q: number): number => (Number.isNaN(this.#delay.mean) ? 0 : this.#delay.percentile(q) / 1e9);
+        const seen = [
+          [{ quantile: '0.5' }, at(50)],
+          [{ quantile: '0.99' }, at(99)],
+          [{ quantile: '1' }, at(100)],
+        ] as const;
+        this.#delay.reset();
+        return seen;
+      },
+    );
+    this.counterFrom('drawbridge_metrics_read_faults_total', 'Collectors that threw during a scrape', [], () => [
+      [{}, this.#readFaults],
+    ]);
   }
 
   /** A total that only rises, read at scrape. */
@@ -60,8 +67,19 @@ export class Metrics {
   }
 
   /** A distribution that the shell feeds from events; not for per-datagram use. */
-  histogram<L extends string>(name: string, help: string, labelNames: readonly L[], buckets: readonly number[]): Histogram<L> {
-    return new Histogram({ name, help, labelNames: [...labelNames], buckets: [...buckets], registers: [this.registry] });
+  histogram<L extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly L[],
+    buckets: readonly number[],
+  ): Histogram<L> {
+    return new Histogram({
+      name,
+      help,
+      labelNames: [...labelNames],
+      buckets: [...buckets],
+      registers: [this.registry],
+    });
   }
 
   /** The text of a scrape. */
@@ -76,7 +94,11 @@ export class Metrics {
 }
 
 /** A collector that throws loses its own series of this scrape, not the whole scrape. */
-function collectInto(read: Read, put: (labels: Record<string, string | number>, value: number) => void, faulty: () => void): void {
+function collectInto(
+  read: Read,
+  put: (labels: Record<string, string | number>, value: number) => void,
+  faulty: () => void,
+): void {
   try {
     for (const [labels, value] of read()) put(labels as Record<string, string | number>, value);
   } catch {

@@ -35,7 +35,12 @@ export function parseDuration(text: string): number | undefined {
 
 /** The shortest exact spelling with one unit: 90000 → `90s`, 3600000 → `1h`. */
 export function formatDuration(ms: number): string {
-  for (const [unit, size] of [['d', 86_400_000], ['h', 3_600_000], ['m', 60_000], ['s', 1000]] as const) {
+  for (const [unit, size] of [
+    ['d', 86_400_000],
+    ['h', 3_600_000],
+    ['m', 60_000],
+    ['s', 1000],
+  ] as const) {
     if (ms !== 0 && ms % size === 0) return `${ms / size}${unit}`;
   }
   return `${ms}ms`;
@@ -69,7 +74,12 @@ export function size(byDefault?: string, limits: Limits = {}): Quantity {
   return quantity('a size such as 512B, 64kB or 16MiB', parseSize, byDefault, limits);
 }
 
-function quantity(what: string, parse: (text: string) => number | undefined, byDefault: string | undefined, limits: Limits): Quantity {
+function quantity(
+  what: string,
+  parse: (text: string) => number | undefined,
+  byDefault: string | undefined,
+  limits: Limits,
+): Quantity {
   const own = (text: string): number => {
     const value = parse(text);
     if (value === undefined) throw new TypeError(`${text} is not ${what}`);

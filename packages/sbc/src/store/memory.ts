@@ -1,4 +1,12 @@
-import { type Store, type StoreChange, StoreError, type StoreOpened, type StoreRecord, type StoreWrite, checkKey } from './store.js';
+import {
+  checkKey,
+  type Store,
+  type StoreChange,
+  StoreError,
+  type StoreOpened,
+  type StoreRecord,
+  type StoreWrite,
+} from './store.js';
 
 interface Kept {
   /** JSON text: what comes out is a copy, as from a disk. */
@@ -36,7 +44,8 @@ export class MemoryStore implements Store {
       else this.#records.set(key, { json, version });
     }
     for (const { key, json } of encoded) {
-      for (const changed of this.#watchers) changed({ key, value: json === undefined ? null : JSON.parse(json), version });
+      for (const changed of this.#watchers)
+        changed({ key, value: json === undefined ? null : JSON.parse(json), version });
     }
   }
 

@@ -65,6 +65,9 @@ export class StoreError extends Error {
 /** Throws a `StoreError` for a key that no store takes. */
 export function checkKey(key: string): void {
   if (key.length === 0 || Buffer.byteLength(key) > KEY_MAX) {
-    throw new StoreError('key-too-long', `A key of the store has 1 to ${KEY_MAX} bytes, this one ${Buffer.byteLength(key)}.`);
+    throw new StoreError(
+      'key-too-long',
+      `A key of the store has 1 to ${KEY_MAX} bytes, this one ${Buffer.byteLength(key)}.`,
+    );
   }
 }

@@ -1,0 +1,4 @@
+export async function mutants() {
+  console.error('not yet');
+  return 1;
+}
