@@ -1,0 +1,211 @@
+import { type Endpoints, type Mono, own, type Random, randomToken, type ReasonCounts, type TimerWheel, type Tx, type Via } from '@drawbridge/core';
+import type { Flow } from '../flow/flow.js';
+import type { FlowTable } from '../flow/table.js';
+import { H } from '../message/header-id.js';
+import { MessageView } from '../message/view.js';
+import { type ClientRequest, ClientTransaction } from './client.js';
+import type { TransactionContext, TransactionTimers } from './context.js';
+import { ServerTransaction } from './server.js';
+import type { ClientUser, ServerUser } from './user.js';
+
+/** What `matchRequest` found. */
+export const MATCH = {
+  /** Nothing known: a new request. */
+  new: 0,
+  /** A retransmission, or the ACK of a non-2xx: dealt with. */
+  absorbed: 1,
+  /** A CANCEL; `matched` is the INVITE that it wants ended. */
+  cancel: 2,
+  /** An ACK to a 2xx, or a stray one: look for a dialog. */
+  ack: 3,
+  /** Another copy of a request that is being served already (RFC 3261 §8.2.2.2): 482. */
+  merged: 4,
+  /** A CANCEL that ends nothing: 481. */
+  strayCancel: 5,
+} as const;
+export type Match = (typeof MATCH)[keyof typeof MATCH];
+
+export interface TransactionOptions extends Partial<TransactionTimers> {
+  /** Most server and client transactions at once; more are refused as `transaction-limit`. */
+  readonly maxServer: number;
+  readonly maxClient: number;
+  /** ms, more than 3 minutes (RFC 3261 §16.6 step 11); 0 = none. */
+  readonly timerC?: number;
+}
+
+export interface TransactionModules {
+  readonly wheel: TimerWheel;
+  readonly flows: FlowTable;
+  readonly random: Random;
+  readonly counts: ReasonCounts;
+}
+
+const COOKIE = 'z9hG4bK';
+const NOWHERE: Tx = { text: () => false, inPlace: () => false };
+/** The transaction of a CANCEL has nobody to tell: the INVITE's own end says what came of it. */
+const CANCEL_USER: ClientUser = { onResponse() {}, onTimeout() {}, onTransportError() {} };
+
+/** All transactions of a shard. Messages come in through `match…`, work goes out through `openServer`, `request` and `ack`. */
+export class Transactions {
+  /** What the last `matchRequest` matched, until the next. */
+  matched: ServerTransaction | undefined = undefined;
+  readonly #servers = new Map<string, ServerTransaction>();
+  readonly #byIdentity = new Map<string, ServerTransaction>();
+  readonly #clients = new Map<string, ClientTransaction>();
+  readonly #maxServer: number;
+  readonly #maxClient: number;
+  readonly #ctx: TransactionContext;
+
+  constructor(options: TransactionOptions, modules: TransactionModules) {
+    this.#maxServer = options.maxServer;
+    this.#maxClient = options.maxClient;
+    const view = new MessageView();
+    this.#ctx = {
+      ...modules,
+      t1: options.t1 ?? 500,
+      t2: options.t2 ?? 4000,
+      t4: options.t4 ?? 5000,
+      timerC: options.timerC ?? 181_000,
+      tx: NOWHERE,
+      view(text) {
+        if (view.text !== text) view.parse(text);
+        return view;
+      },
+      clientEnded: ct => this.#clients.delete(clientKey(ct.branch, ct.method)),
+      serverEnded: st => this.#serverEnded(st),
+      cancelFor: (now, invite, text) => this.#open(now, {
+        method: 'CANCEL', text, branch: invite.branch, flow: invite.flow, user: CANCEL_USER,
+      }),
+    };
+  }
+
+  /** The Tx of this turn, for timers that send: call it before the wheel advances. */
+  use(tx: Tx): void {
+    this.#ctx.tx = tx;
+  }
+
+  /** The Tx of the last turn. */
+  get tx(): Tx {
+    return this.#ctx.tx;
+  }
+
+  get serverCount(): number {
+    return this.#servers.size;
+  }
+  get clientCount(): number {
+    return this.#clients.size;
+  }
+
+  /** 96 random bits behind the magic cookie. */
+  newBranch(): string {
+    return own(COOKIE + randomToken(this.#ctx.random, 16));
+  }
+
+  /**
+   * Which transaction a request belongs to (§17.2.3). Retransmissions and ACKs to non-2xx finals are dealt with
+   * here; the caller answers the rest and counts it.
+   */
+  matchRequest(now: Mono, m: MessageView, via: Via, peer: Endpoints, j: number, tx: Tx): Match {
+    this.#ctx.tx = tx;
+    const method = m.method;
+    const ofInvite = method === 'ACK' || method === 'CANCEL';
+    const st = this.#servers.get(serverKey(m, ofInvite ? 'INVITE' : method));
+    this.matched = st;
+    if (method === 'ACK') {
+      if (st === undefined || st.state === 'accepted') return MATCH.ack;
+      st.ack(now);
+      return MATCH.absorbed;
+    }
+    if (method === 'CANCEL') {
+      if (st?.cancelledBy(identityOf(m), peer, j)) return MATCH.cancel;
+      this.matched = undefined;
+      return MATCH.strayCancel;
+    }
+    if (st !== undefined) {
+      st.repeated(now, via, peer, j);
+      return MATCH.absorbed;
+    }
+    if (m.toTag === '') {
+      this.matched = this.#byIdentity.get(identityOf(m));
+      if (this.matched !== undefined && this.matched.method === method) return MATCH.merged;
+      this.matched = undefined;
+    }
+    return MATCH.new;
+  }
+
+  /**
+   * Opens the transaction of a request that `matchRequest` called new. An INVITE gets its 100 at once unless
+   * `trying` is false; other methods get none (RFC 4320). Undefined when there are too many (counted).
+   */
+  openServer(now: Mono, m: MessageView, flow: Flow, user: ServerUser, tx: Tx, trying = true): ServerTransaction | undefined {
+    const ctx = this.#ctx;
+    ctx.tx = tx;
+    if (this.#servers.size >= this.#maxServer) {
+      ctx.counts.add('transaction-limit');
+      return undefined;
+    }
+    const key = own(serverKey(m, m.method));
+    const branch = key.startsWith(COOKIE) ? key.slice(0, m.branch.length) : own(m.branch);
+    const st = new ServerTransaction(ctx, now, m, key, branch, own(identityOf(m)), flow, user);
+    this.#servers.set(key, st);
+    if (st.initial) this.#byIdentity.set(st.identity, st);
+    if (trying && m.method === 'INVITE') st.reply(now, 100, {}, tx);
+    return st;
+  }
+
+  /** False: no transaction of ours (RFC 6026 §8: dropped, counted as `stray-response`). */
+  matchResponse(now: Mono, m: MessageView, _via: Via, _peer: Endpoints, _j: number, tx: Tx): boolean {
+    this.#ctx.tx = tx;
+    const ct = this.#clients.get(clientKey(m.branch, m.cseqMethod));
+    if (ct !== undefined && ct.method === m.cseqMethod && ct.receive(now, m)) return true;
+    this.#ctx.counts.add('stray-response');
+    return false;
+  }
+
+  /** Sends a request and looks after it. Undefined when there are too many (counted). */
+  request(now: Mono, r: ClientRequest, tx: Tx): ClientTransaction | undefined {
+    this.#ctx.tx = tx;
+    if (this.#clients.size >= this.#maxClient) {
+      this.#ctx.counts.add('transaction-limit');
+      return undefined;
+    }
+    return this.#open(now, r);
+  }
+
+  /** An ACK to a 2xx: no transaction, the dialog sends it again for every repetition of the 2xx (§13.2.2.4). */
+  ack(now: Mono, flow: Flow, text: string, tx: Tx): void {
+    this.#ctx.flows.send(now, flow, text, tx);
+  }
+
+  #open(now: Mono, r: ClientRequest): ClientTransaction {
+    const ct = new ClientTransaction(this.#ctx, now, r);
+    this.#clients.set(clientKey(r.branch, r.method), ct);
+    ct.start(now);
+    return ct;
+  }
+
+  #serverEnded(st: ServerTransaction): void {
+    this.#servers.delete(st.key);
+    if (st.initial && this.#byIdentity.get(st.identity) === st) this.#byIdentity.delete(st.identity);
+  }
+}
+
+/** Branches of ours are unique but for the CANCEL, which shares its INVITE's. */
+function clientKey(branch: string, method: string): string {
+  return method === 'CANCEL' ? `${branch}\n` : branch;
+}
+
+/**
+ * §17.2.3: branch, sent-by with port, method. Without the cookie (RFC 2543): Request-URI, Call-ID, CSeq number,
+ * From tag and the top Via; the To tag is left out, since that of an ACK is ours.
+ */
+function serverKey(m: MessageView, method: string): string {
+  const branch = m.branch;
+  if (branch.length > COOKIE.length && branch.startsWith(COOKIE)) return `${branch}\n${m.sentBy}\n${method}`;
+  const via = m.list(H.via)[0] ?? '';
+  return `${m.uri}\n${via}\n${m.callId}\n${m.fromTag}\n${m.cseq}\n${method}`;
+}
+
+function identityOf(m: MessageView): string {
+  return `${m.callId}\n${m.fromTag}\n${m.cseq}`;
+}
