@@ -103,7 +103,13 @@ export class Driver<E, A> {
       this.#m.onFault(error);
     }
     this.#drain();
-    for (const listener of this.#m.listeners) listener.flush();
+    for (const listener of this.#m.listeners) {
+      try {
+        listener.flush();
+      } catch (error) {
+        this.#m.onFault(error);
+      }
+    }
     this.#arm();
   }
 

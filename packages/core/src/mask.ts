@@ -1,3 +1,5 @@
+import { canonicalAddress, parseEndpoint } from './address.js';
+
 /**
  * Personal data, masked by type: a log line takes a `Masked`, and the only ways to make one are here.
  * `show` decides per process whether the operator wants to see plain values (`log.personal: plain`).
@@ -37,10 +39,27 @@ export function maskAddress(address: string): Masked {
   return new Masked(address, `${address.split(':').slice(0, 3).join(':')}:x`);
 }
 
-/** `sip:alice@example.org` → `sip:a…e@example.org`. */
+/**
+ * `sip:alice@example.org` → `sip:a…e@example.org`, `tel:+442071838750` → `tel:+…50`. A password goes altogether,
+ * a host that is an address keeps its network.
+ */
 export function maskUri(uri: string): Masked {
-  const at = uri.indexOf('@');
   const colon = uri.indexOf(':');
-  if (at < 0 || colon < 0 || colon > at) return new Masked(uri, uri);
-  return new Masked(uri, `${uri.slice(0, colon + 1)}${maskUser(uri.slice(colon + 1, at))}${uri.slice(at)}`);
+  if (colon < 0) return new Masked(uri, maskUser(uri).toString());
+  const scheme = uri.slice(0, colon + 1);
+  const at = uri.indexOf('@');
+  const after = at < 0 ? uri.slice(colon + 1) : uri.slice(at + 1);
+  const end = after.search(/[;?>]/);
+  const subject = end < 0 ? after : after.slice(0, end);
+  const rest = end < 0 ? '' : after.slice(end);
+  if (at < 0 && /^tel:/i.test(scheme)) return new Masked(uri, `${scheme}${maskUser(subject)}${rest}`);
+  const user = at < colon ? '' : `${maskUser(uri.slice(colon + 1, at).split(':', 1)[0] ?? '')}@`;
+  return new Masked(uri, `${scheme}${user}${maskHost(subject)}${rest}`);
+}
+
+function maskHost(host: string): string {
+  const address = canonicalAddress(host) ?? parseEndpoint(host)?.address;
+  if (address === undefined) return host;
+  const masked = maskAddress(address).toString();
+  return address.includes(':') ? `[${masked}]` : masked;
 }

@@ -20,7 +20,10 @@ const SLOTS = 1024;
 export class TimerWheel {
   readonly tick: number;
   readonly #heads = new Array<Waiting | undefined>(SLOTS).fill(undefined);
+  /** Everything due at or before this tick has fired. */
   #at: number;
+  /** The last tick that was asked for: what is armed for it or earlier fires at the next one. */
+  #floor: number;
   #armed = 0;
   /** Earliest tick that may hold something due; a lower bound. */
   #next = Number.POSITIVE_INFINITY;
@@ -28,16 +31,19 @@ export class TimerWheel {
   constructor(now: Mono, tickMs = 10) {
     this.tick = tickMs;
     this.#at = Math.floor(now / tickMs);
+    this.#floor = this.#at;
   }
 
   get size(): number {
     return this.#armed;
   }
 
+  /** Re-arms what is armed. `Infinity` is never: the same as cancelling. */
   arm(w: Waiting, due: Mono): void {
+    if (Number.isNaN(due)) throw new TypeError('a deadline is a number of milliseconds');
     if (w.wheelSlot !== 0) this.#unlink(w);
-    let t = Math.ceil(due / this.tick);
-    if (t <= this.#at) t = this.#at + 1;
+    if (due === Number.POSITIVE_INFINITY) return;
+    const t = Math.max(Math.ceil(due / this.tick), this.#floor + 1);
     const slot = t % SLOTS;
     const head = this.#heads[slot];
     w.wheelDue = t;
@@ -46,8 +52,7 @@ export class TimerWheel {
     w.wheelNext = head;
     if (head !== undefined) head.wheelPrev = w;
     this.#heads[slot] = w;
-    this.#armed++;
-    if (t < this.#next) this.#next = t;
+    if (this.#armed++ === 0 || t < this.#next) this.#next = t;
   }
 
   cancel(w: Waiting): void {
@@ -63,10 +68,11 @@ export class TimerWheel {
     return this.#armed === 0 ? Number.POSITIVE_INFINITY : this.#next * this.tick;
   }
 
-  /** Fires what is due, at most `budget` objects; true when more is due right now. */
+  /** Fires what is due, at most `budget` objects; true when more is due right now. What an `onDue` arms waits a tick at least. */
   advance(now: Mono, budget = 1024): boolean {
     const until = Math.floor(now / this.tick);
     let left = budget;
+    if (until > this.#floor) this.#floor = until;
     if (this.#armed === 0) {
       if (until > this.#at) this.#at = until;
       this.#next = Number.POSITIVE_INFINITY;
@@ -87,7 +93,6 @@ export class TimerWheel {
           }
           this.#unlink(w);
           // onDue may arm and cancel others: start the slot again rather than trust `following`.
-          this.#at = t - 1;
           w.onDue(now);
           w = this.#heads[slot];
           if (w !== undefined && w.wheelDue > until) w = skipLater(w, until);
@@ -96,8 +101,8 @@ export class TimerWheel {
         w = following;
       }
     }
-    this.#at = until;
-    this.#next = this.#armed === 0 ? Number.POSITIVE_INFINITY : this.#firstOccupied(until + 1);
+    if (until > this.#at) this.#at = until;
+    this.#next = this.#armed === 0 ? Number.POSITIVE_INFINITY : this.#firstOccupied(this.#at + 1);
     return false;
   }
 
