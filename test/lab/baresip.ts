@@ -42,7 +42,6 @@ let controlPort = 4440;
  */
 export class Baresip implements AsyncDisposable {
   readonly options: PhoneOptions;
-  readonly #lab: Lab;
   readonly #folder: string;
   readonly #child: Child;
   readonly #control: Socket;
@@ -54,8 +53,7 @@ export class Baresip implements AsyncDisposable {
   #token = 0;
   #closed = false;
 
-  private constructor(lab: Lab, options: PhoneOptions, folder: string, child: Child, control: Socket) {
-    this.#lab = lab;
+  private constructor(options: PhoneOptions, folder: string, child: Child, control: Socket) {
     this.options = options;
     this.#folder = folder;
     this.#child = child;
@@ -116,7 +114,7 @@ module_app menu.so
     const phone = await eventually(500, `control port of ${options.user}`, async () => {
       if (child.code !== undefined) throw new Error(`baresip ended at once: ${child.output()}`);
       const socket = bridge.connect('127.0.0.1', control);
-      const candidate = new Baresip(lab, options, folder, child, socket);
+      const candidate = new Baresip(options, folder, child, socket);
       return (await candidate.#answers()) ? candidate : undefined;
     });
     // only now: an account in the file would register before anybody listens to the events

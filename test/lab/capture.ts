@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { formatAddressWords } from '@drawbridge/core';
 import { Child } from './child.js';
 import type { Box, Lab } from './lab.js';
@@ -18,9 +18,11 @@ export interface Packet {
 }
 
 /** tcpdump in a box. The file grows while it runs; `packets()` reads what is there. */
-export class Capture {
+export class Capture implements AsyncDisposable {
   readonly file: string;
   readonly #child: Child;
+  readonly #packets: Packet[] = [];
+  #read = 0;
 
   private constructor(file: string, child: Child) {
     this.file = file;
@@ -52,39 +54,66 @@ export class Capture {
     return new Capture(file, child);
   }
 
-  packets(): Packet[] {
-    return readPcap(readFileSync(this.file));
+  /** Everything so far. */
+  packets(): readonly Packet[] {
+    const fd = openSync(this.file, 'r');
+    try {
+      const fresh = Buffer.alloc(Math.max(0, fstatSync(fd).size - this.#read));
+      readSync(fd, fresh, 0, fresh.length, this.#read);
+      this.#read += readRecords(fresh, this.#read === 0 ? HEADER : 0, this.#packets);
+    } finally {
+      closeSync(fd);
+    }
+    return this.#packets;
   }
 
-  /** Waits until a packet like this is in the file. */
-  async until(usualMs: number, what: string, like: (p: Packet) => boolean): Promise<Packet> {
-    return eventually(usualMs, what, () => this.packets().find(like));
+  /** How many packets there are by now: where to begin looking for what a later step causes. */
+  mark(): number {
+    return this.packets().length;
   }
 
-  async stop(): Promise<Packet[]> {
+  /** Waits until a packet like this is in the file, at or after `mark`. */
+  async until(usualMs: number, what: string, mark: number, like: (p: Packet) => boolean): Promise<Packet> {
+    return eventually(usualMs, what, () => this.packets().slice(mark).find(like));
+  }
+
+  since(mark: number): readonly Packet[] {
+    return this.packets().slice(mark);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#child.stop('SIGINT');
+  }
+
+  async stop(): Promise<readonly Packet[]> {
     await this.#child.stop('SIGINT');
     return this.packets();
   }
 }
 
 const LINK_ETHERNET = 1;
+const HEADER = 24;
 
-/** Classic pcap, microseconds, little-endian, Ethernet; a last record cut short is left out. */
-export function readPcap(file: Buffer): Packet[] {
-  const packets: Packet[] = [];
-  if (file.length < 24) return packets;
-  if (file.readUInt32LE(0) !== 0xa1b2c3d4 || file.readUInt32LE(20) !== LINK_ETHERNET)
-    throw new Error('not a little-endian Ethernet capture');
-  let at = 24;
-  while (at + 16 <= file.length) {
-    const length = file.readUInt32LE(at + 8);
-    if (at + 16 + length > file.length) break;
-    const seconds = file.readUInt32LE(at) + file.readUInt32LE(at + 4) / 1e6;
-    const packet = readFrame(file.subarray(at + 16, at + 16 + length), seconds);
-    if (packet !== undefined) packets.push(packet);
+/**
+ * Records of a classic pcap file (microseconds, little-endian, Ethernet) from `at` on.
+ * Returns how far it came: a last record that is still being written is left for the next time.
+ */
+function readRecords(bytes: Buffer, from: number, into: Packet[]): number {
+  if (from === HEADER) {
+    if (bytes.length < HEADER) return 0;
+    if (bytes.readUInt32LE(0) !== 0xa1b2c3d4 || bytes.readUInt32LE(20) !== LINK_ETHERNET)
+      throw new Error('not a little-endian Ethernet capture');
+  }
+  let at = from;
+  while (at + 16 <= bytes.length) {
+    const length = bytes.readUInt32LE(at + 8);
+    if (at + 16 + length > bytes.length) break;
+    const seconds = bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) / 1e6;
+    const packet = readFrame(bytes.subarray(at + 16, at + 16 + length), seconds);
+    if (packet !== undefined) into.push(packet);
     at += 16 + length;
   }
-  return packets;
+  return at;
 }
 
 function readFrame(frame: Buffer, at: number): Packet | undefined {

@@ -10,6 +10,8 @@ export interface KamailioOptions {
   readonly domain: string;
   /** user → password */
   readonly users: Readonly<Record<string, string>>;
+  /** Milliseconds a phone may ring. */
+  readonly ringing?: number;
 }
 
 /**
@@ -107,7 +109,7 @@ modparam("registrar", "path_mode", 0)
 modparam("registrar", "append_branches", 1)
 modparam("registrar", "min_expires", 10)
 modparam("tm", "fr_timer", 8000)
-modparam("tm", "fr_inv_timer", 60000)
+modparam("tm", "fr_inv_timer", ${options.ringing ?? 60_000})
 modparam("rr", "enable_full_lr", 1)
 
 event_route[htable:mod-init] {
