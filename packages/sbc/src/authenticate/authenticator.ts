@@ -1,0 +1,135 @@
+import { PASS, type Reason, reply, type Verdict } from '@drawbridge/core';
+import { type DigestServer, type Flow, H, headerLine, parseNameAddr, parseUri } from '@drawbridge/sip';
+import type { Config, MethodPolicy } from '../config.js';
+import type { Addressed, Domains, LocalDomain } from '../domains.js';
+import { type Identity, type Inbound, NOBODY } from '../inbound.js';
+import type { Registrar } from '../registrar/registrar.js';
+import type { Subscribers } from '../subscribers.js';
+
+export interface AuthenticatorModules {
+  /** One per local domain, since domains may offer different algorithms. */
+  digestOf(domain: LocalDomain): DigestServer;
+  readonly domains: Domains;
+  readonly registrar: Registrar;
+  readonly subscribers: Subscribers;
+}
+
+export interface AuthenticatorOptions {
+  readonly auth: Config['auth'];
+  readonly methods: Config['methods'];
+}
+
+/**
+ * Request → identity, or a stateless answer. Keeps nothing per source: the nonce carries its own proof.
+ *
+ * A request outside a dialog is judged in this order: ACK and CANCEL pass (nobody can answer a challenge to them,
+ * RFC 3261 §22.1) · the method's policy · a configured peer's address · a REGISTER to an upstream is that upstream's
+ * to judge · the From names one of our domains, and its owner must prove that he is it.
+ */
+export class Authenticator {
+  readonly #o: AuthenticatorOptions;
+  readonly #m: AuthenticatorModules;
+  readonly #policies: ReadonlyMap<string, MethodPolicy>;
+  constructor(options: AuthenticatorOptions, modules: AuthenticatorModules) {
+    this.#o = options;
+    this.#m = modules;
+    this.#policies = new Map<string, MethodPolicy>([...Object.entries(options.methods), ['INVITE', 'authenticated'], ['REGISTER', 'authenticated']]);
+  }
+
+  /** Requests outside a dialog. Sets `inbound.identity` and `inbound.trustedEdge` when it passes. */
+  authenticate(inbound: Inbound): Verdict {
+    const { m, via, peer, j } = inbound;
+    inbound.identity = NOBODY;
+    const upstream = this.#m.domains.peer(via, peer, j);
+    inbound.trustedEdge = upstream !== undefined;
+    if (m.method === 'ACK' || m.method === 'CANCEL') return PASS;
+    const policy = this.#policies.get(m.method);
+    if (policy === undefined) return reply(405, 'method-not-allowed', this.#allow());
+    if (policy === 'deny') return reply(403, 'method-denied');
+    if (m.method === 'REGISTER') return this.#register(inbound);
+    if (upstream !== undefined) {
+      inbound.identity = { kind: 'peer', domain: upstream.name };
+      return PASS;
+    }
+    if (policy === 'anyone') return PASS;
+    return this.#caller(inbound);
+  }
+
+  /**
+   * Requests of a dialog that lives on `flow` with `identity`. Its own flow passes, and so does its address from another
+   * port, since NATs rebind: the caller moves the flow. Any other address proves itself.
+   */
+  authenticateInDialog(inbound: Inbound, flow: Flow, identity: Identity): Verdict {
+    const { m, via, peer, j } = inbound;
+    inbound.identity = identity;
+    if (m.method === 'ACK' || m.method === 'CANCEL') return PASS;
+    if (flow.via === via && flow.peer.equal(flow.j, peer, j)) return PASS;
+    if (flow.peer.sameAddress(flow.j, peer, j)) return PASS;
+    if (identity.kind === 'peer') return this.#m.domains.isPeerOf(identity.domain, via, peer, j) ? PASS : reply(403, 'wrong-source');
+    if (identity.kind === 'none') return reply(403, 'wrong-source');
+    const domain = this.#m.domains.lookup(identity.domain);
+    // An upstream's subscriber has no password here; the way to move is to register again from the new address.
+    if (domain?.kind !== 'local') return reply(403, 'wrong-source');
+    return this.#prove(inbound, 'proxy', domain, user => user === identity.user);
+  }
+
+  /** RFC 3261 §10.3 steps 1 to 4. */
+  #register(inbound: Inbound): Verdict {
+    const domain = this.#m.domains.lookup(parseUri(inbound.m.uri)?.host ?? '');
+    if (domain === undefined) return reply(404, 'unknown-domain');
+    if (domain.kind === 'local') return this.#prove(inbound, 'www', domain, undefined);
+    const { now, via, peer, j } = inbound;
+    const flow = inbound.flow ?? this.#m.registrar.flowOf(via, peer, j);
+    return this.#m.registrar.admits(now, flow) ? PASS : reply(503, 'unproven-budget', headerLine('Retry-After', '5'));
+  }
+
+  /** Whoever starts a call or sends a message says in From who he is, and proves it. */
+  #caller(inbound: Inbound): Verdict {
+    const { m, via, peer, j } = inbound;
+    const from = parseNameAddr(m.get(H.from));
+    const claimed = from === undefined ? undefined : this.#m.domains.address(from.uri);
+    if (claimed === undefined) return reply(403, 'unknown-domain');
+    const flow = inbound.flow ?? this.#m.registrar.flowOf(via, peer, j);
+    const registered = flow !== undefined && this.#m.registrar.owns(flow, claimed.aor);
+    const { domain } = claimed;
+    if (domain.kind === 'upstream') {
+      // The upstream challenges the call itself; we only keep strangers from using it.
+      if (!registered && !this.#m.registrar.bindings.of(claimed.aor).some(b => b.flow.peer.sameAddress(b.flow.j, peer, j))) {
+        return reply(403, 'not-registered');
+      }
+      inbound.identity = subscriber(claimed);
+      return PASS;
+    }
+    if (registered && this.#o.auth.trustRegisteredFlow) {
+      inbound.identity = subscriber(claimed);
+      return PASS;
+    }
+    return this.#prove(inbound, 'proxy', domain, user => user === claimed.user);
+  }
+
+  /** Digest against our own subscribers. `owns` decides whether the proven user may say what the request says. */
+  #prove(inbound: Inbound, kind: 'www' | 'proxy', domain: LocalDomain, owns: ((user: string) => boolean) | undefined): Verdict {
+    const { m, peer, j } = inbound;
+    const verdict = this.#m.digestOf(domain).verify(m, kind, domain.name, peer, j, user => this.#m.subscribers.get(user, domain.name)?.credentials);
+    if (!verdict.ok) {
+      if (verdict.reason === 'malformed-credentials') return reply(400, verdict.reason);
+      return this.#challenge(inbound, kind, domain, verdict.reason, verdict.stale);
+    }
+    if (owns !== undefined && !owns(verdict.user)) return reply(403, 'not-owner');
+    inbound.identity = { kind: 'subscriber', user: verdict.user, domain: domain.name, aor: `${verdict.user}@${domain.name}` };
+    return PASS;
+  }
+
+  #challenge(inbound: Inbound, kind: 'www' | 'proxy', domain: LocalDomain, reason: Reason, stale: boolean): Verdict {
+    return reply(kind === 'www' ? 401 : 407, reason, this.#m.digestOf(domain).challenge(kind, domain.name, inbound.peer, inbound.j, stale));
+  }
+
+  #allow(): string {
+    const methods = [...this.#policies].filter(([, p]) => p !== 'deny').map(([name]) => name);
+    return headerLine('Allow', ['ACK', 'BYE', 'CANCEL', ...methods].join(', '));
+  }
+}
+
+function subscriber(a: Addressed): Identity {
+  return { kind: 'subscriber', user: a.user, domain: a.domain.name, aor: a.aor };
+}

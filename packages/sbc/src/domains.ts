@@ -1,0 +1,90 @@
+import { canonicalAddress, type Endpoint, Endpoints, type Via } from '@drawbridge/core';
+import { parseUri, unescapeUri } from '@drawbridge/sip';
+import type { Realm, RealmListener, Realms, Transport } from './realms.js';
+
+/** Where an upstream domain's requests go: an address, and the socket of ours that reaches it. */
+export interface NextHop {
+  readonly endpoint: Endpoint;
+  readonly packed: Endpoints;
+  readonly transport: Transport;
+  readonly listener: RealmListener;
+}
+
+export interface LocalDomain {
+  readonly kind: 'local';
+  readonly name: string;
+}
+
+export interface UpstreamDomain {
+  readonly kind: 'upstream';
+  readonly name: string;
+  readonly realm: Realm;
+  /** In order of preference. */
+  readonly next: readonly NextHop[];
+}
+
+export interface Addressed {
+  readonly domain: Domain;
+  readonly user: string;
+  readonly aor: string;
+}
+
+export type Domain = LocalDomain | UpstreamDomain;
+
+/** The domains this border answers for. `aliases`: further hosts that mean a domain (own addresses, other spellings). */
+export class Domains {
+  readonly #byHost = new Map<string, Domain>();
+  readonly #upstreams: readonly UpstreamDomain[];
+  readonly #realms: Realms;
+  readonly all: readonly Domain[];
+
+  constructor(domains: readonly Domain[], realms: Realms, aliases: readonly { readonly host: string; readonly domain: string }[] = []) {
+    this.all = domains;
+    this.#realms = realms;
+    this.#upstreams = domains.filter(d => d.kind === 'upstream');
+    for (const d of domains) this.#byHost.set(canonicalHost(d.name), d);
+    for (const { host, domain } of aliases) {
+      const d = this.#byHost.get(canonicalHost(domain));
+      if (d !== undefined && !this.#byHost.has(canonicalHost(host))) this.#byHost.set(canonicalHost(host), d);
+    }
+  }
+
+  /** By the host of a URI, any spelling: case, a final dot, brackets. */
+  lookup(host: string): Domain | undefined {
+    return this.#byHost.get(host) ?? this.#byHost.get(canonicalHost(host));
+  }
+
+  /** What a URI addresses among our domains: the AoR is `user@domain`, user unescaped, in the domain's own spelling. */
+  address(uri: string): Addressed | undefined {
+    const u = parseUri(uri);
+    if (u === undefined || u.scheme === 'tel' || u.user === undefined) return undefined;
+    const domain = this.lookup(u.host);
+    if (domain === undefined) return undefined;
+    const user = unescapeUri(u.user);
+    return { domain, user, aor: `${user}@${domain.name}` };
+  }
+
+  /** The upstream whose address this is, asked in the realm where that upstream lives. The port is free: streams come from any. */
+  peer(via: Via, peer: Endpoints, j: number): UpstreamDomain | undefined {
+    const realm = this.#realms.of(via);
+    return this.#upstreams.find(d => d.realm === realm && d.next.some(n => n.packed.sameAddress(0, peer, j)));
+  }
+
+  /** Whether an address belongs to one given upstream. */
+  isPeerOf(domain: string, via: Via, peer: Endpoints, j: number): boolean {
+    const realm = this.#realms.of(via);
+    return this.#upstreams.some(d => d.name === domain && d.realm === realm && d.next.some(n => n.packed.sameAddress(0, peer, j)));
+  }
+}
+
+/** One spelling per host: lower case, no final dot, addresses canonical and without brackets. */
+export function canonicalHost(host: string): string {
+  const address = canonicalAddress(host);
+  if (address !== undefined) return address;
+  const lower = host.toLowerCase();
+  return lower.endsWith('.') ? lower.slice(0, -1) : lower;
+}
+
+export function nextHop(endpoint: Endpoint, transport: Transport, listener: RealmListener): NextHop {
+  return { endpoint, packed: Endpoints.of(endpoint), transport, listener };
+}

@@ -1,0 +1,28 @@
+import type { Endpoints, Mono, Tx, Via } from '@drawbridge/core';
+import type { Flow, MessageView } from '@drawbridge/sip';
+import type { Realm } from './realms.js';
+
+/** Who sent a request, as far as it is proven. */
+export type Identity =
+  | { readonly kind: 'subscriber'; readonly user: string; readonly domain: string; readonly aor: string }
+  /** Known by its address: the service behind an upstream domain. */
+  | { readonly kind: 'peer'; readonly domain: string }
+  | { readonly kind: 'none' };
+
+export const NOBODY: Identity = { kind: 'none' };
+
+/** One message on its way through the stages: pooled, valid until the batch ends. */
+export interface Inbound {
+  now: Mono;
+  m: MessageView;
+  via: Via;
+  peer: Endpoints;
+  j: number;
+  realm: Realm;
+  identity: Identity;
+  /** The source is a configured peer's address: its Path and Route count. */
+  trustedEdge: boolean;
+  /** Made only once proof or a known address allows; looked up, never created, before that. */
+  flow: Flow | undefined;
+  tx: Tx;
+}

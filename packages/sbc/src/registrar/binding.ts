@@ -1,0 +1,82 @@
+import { type Mono, Waiting } from '@drawbridge/core';
+import type { Flow } from '@drawbridge/sip';
+import type { SipUri } from '@drawbridge/sip';
+
+/**
+ * One contact of an address-of-record (RFC 3261 §10), and the flow it was seen on: the only way back to it.
+ * Every string is owned. It waits on the shard's wheel for its expiry.
+ */
+export class Binding extends Waiting {
+  /** `user@domain`, canonical. */
+  readonly aor: string;
+  readonly domain: string;
+  /** `local`: ours. `upstream`: made by an upstream's 200. */
+  readonly kind: 'local' | 'upstream';
+  /** User part of OUR contact toward upstream and callers, ≥ 96 random bits. */
+  readonly opaque: string;
+  /** As the phone wrote it; goes back to the phone and into the Request-URI toward it, never into routing. */
+  contact: string;
+  contactUri: SipUri;
+  /** Further contact parameters (no q, no expires), `;name=value`, returned in every 200. */
+  params: string;
+  flow: Flow;
+  expires: Mono;
+  registered: Mono;
+  /** 0 … 1. */
+  q: number;
+  callId: string;
+  cseq: number;
+  /** RFC 5626 `+sip.instance` without the brackets, '' when absent. */
+  instance: string;
+  regId: number;
+  /** RFC 3327: Path values of a trusted edge, in order. */
+  path: readonly string[];
+  userAgent: string;
+  readonly #gone: (now: Mono, b: Binding) => void;
+
+  constructor(made: BindingFields, onExpiry: (now: Mono, b: Binding) => void) {
+    super();
+    this.aor = made.aor;
+    this.domain = made.domain;
+    this.kind = made.kind;
+    this.opaque = made.opaque;
+    this.contact = made.contact;
+    this.contactUri = made.contactUri;
+    this.params = made.params;
+    this.flow = made.flow;
+    this.expires = made.expires;
+    this.registered = made.registered;
+    this.q = made.q;
+    this.callId = made.callId;
+    this.cseq = made.cseq;
+    this.instance = made.instance;
+    this.regId = made.regId;
+    this.path = made.path;
+    this.userAgent = made.userAgent;
+    this.#gone = onExpiry;
+  }
+
+  override onDue(now: Mono): void {
+    this.#gone(now, this);
+  }
+}
+
+export interface BindingFields {
+  readonly aor: string;
+  readonly domain: string;
+  readonly kind: 'local' | 'upstream';
+  readonly opaque: string;
+  readonly contact: string;
+  readonly contactUri: SipUri;
+  readonly params: string;
+  readonly flow: Flow;
+  readonly expires: Mono;
+  readonly registered: Mono;
+  readonly q: number;
+  readonly callId: string;
+  readonly cseq: number;
+  readonly instance: string;
+  readonly regId: number;
+  readonly path: readonly string[];
+  readonly userAgent: string;
+}

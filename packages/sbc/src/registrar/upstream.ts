@@ -1,0 +1,324 @@
+import { createHmac } from 'node:crypto';
+import { type Mono, own, type Tx } from '@drawbridge/core';
+import {
+  buildRequest,
+  type ClientTransaction,
+  type ClientUser,
+  type Flow,
+  formatUri,
+  H,
+  hasToken,
+  headerLine,
+  type MessageView,
+  parseContacts,
+  parseExpires,
+  parseNameAddr,
+  parseUri,
+  safeValue,
+  type ServerTransaction,
+} from '@drawbridge/sip';
+import type { NextHop, UpstreamDomain } from '../domains.js';
+import type { Inbound } from '../inbound.js';
+import type { StoreWrite } from '../store/store.js';
+import type { Binding } from './binding.js';
+import type { Bindings } from './bindings.js';
+import type { RegistrarModules, RegistrarOptions } from './registrar.js';
+import { contactLines, isRefusal, readRegister, type Refusal, sameContact, type Wanted, type WantedContact } from './request.js';
+
+/** 24 characters of base64url: 144 bits. */
+const DERIVED_CHARS = 24;
+/** All hops together answer within this, so that the phone hears before its own 64·T1 is over. */
+const ANSWER_WITHIN_MS = 28_000;
+
+/**
+ * REGISTERs to domains that we front. The upstream authenticates and decides; we put ourselves in as the contact
+ * and keep what its 200 confirms. The Request-URI and the credentials pass unchanged, so that the digest holds
+ * end to end.
+ */
+export class UpstreamRegistrar {
+  readonly #o: RegistrarOptions;
+  readonly #m: RegistrarModules;
+  readonly #bindings: Bindings;
+  /** Upstreams whose replies have said `Supported: path`. */
+  readonly #pathTo = new Set<string>();
+  readonly #budget: Budget;
+  #pending = 0;
+
+  constructor(options: RegistrarOptions, modules: RegistrarModules, bindings: Bindings) {
+    this.#o = options;
+    this.#m = modules;
+    this.#bindings = bindings;
+    this.#budget = new Budget(options.registrar.unprovenRate);
+  }
+
+  /** Forwarded REGISTERs of sources that no upstream has vouched for share one rate and one number under way. */
+  admits(now: Mono, flow: Flow | undefined): boolean {
+    if (flow !== undefined && this.#bindings.byFlow(flow).length > 0) return true;
+    return this.#pending < this.#o.registrar.unprovenPending && this.#budget.take(now);
+  }
+
+  register(inbound: Inbound, domain: UpstreamDomain, st: ServerTransaction): void {
+    const { now, m, tx } = inbound;
+    const refuse = (r: Refusal): void => {
+      this.#m.counts.add(r.reason);
+      st.reply(now, r.status, r.headers === undefined ? { reason: r.reason } : { headers: r.headers, reason: r.reason }, tx);
+    };
+    const to = parseNameAddr(m.get(H.to));
+    const target = to === undefined ? undefined : this.#m.domains.address(to.uri);
+    if (to === undefined || target === undefined || target.domain !== domain) return refuse({ status: 404, reason: 'not-found' });
+    const wanted = readRegister(m, undefined);
+    if (isRefusal(wanted)) return refuse(wanted);
+    if (wanted.contacts.length > this.#o.registrar.maxContacts) return refuse({ status: 403, reason: 'too-many-contacts' });
+    if (m.maxForwards === 0) return refuse({ status: 483, reason: 'too-many-hops' });
+
+    const aor = own(target.aor);
+    const known = this.#bindings.of(aor);
+    const contacts = wanted.contacts.map((c): Mapped => {
+      const binding = known.find(b => sameContact(b, c));
+      return { wanted: c, opaque: binding?.opaque ?? this.#derive(`contact ${aor} ${c.regId > 0 ? `${c.instance} ${c.regId}` : c.contact}`) };
+    });
+    this.#pending++;
+    new Relayed(this, {
+      st,
+      domain,
+      aor,
+      wanted,
+      contacts,
+      uri: own(m.uri),
+      from: own(`<${bare(parseNameAddr(m.get(H.from))?.uri, to.uri)}>;tag=${this.#derive(`from ${m.fromTag} ${m.callId}`)}`),
+      to: own(`<${bare(to.uri, to.uri)}>`),
+      // One Call-ID of ours for each of theirs, rising with the same CSeq: the upstream's own rule of order holds.
+      callId: this.#derive(`call-id ${aor} ${m.callId}`),
+      maxForwards: m.maxForwards < 0 ? 70 : m.maxForwards - 1,
+      carried: carried(m),
+    }).next(now, tx);
+  }
+
+  /** @internal */
+  send(now: Mono, r: RelayedParts, hop: NextHop, user: ClientUser, tx: Tx): boolean {
+    const flow = this.#m.flows.dialled(now, hop.listener.via, hop.endpoint);
+    if (flow === undefined) return false;
+    const branch = this.#m.transactions.newBranch();
+    let headers = '';
+    if (r.wanted.wildcard) headers += headerLine('Contact', '*');
+    for (const c of r.contacts) {
+      const q = c.wanted.q === 1 ? '' : `;q=${c.wanted.q}`;
+      const expires = c.wanted.explicit ? `;expires=${c.wanted.seconds}` : '';
+      headers += headerLine('Contact', `<${ourContact(c.opaque, hop)}>${q}${expires}`);
+    }
+    const first = r.contacts[0];
+    if (first !== undefined && this.#pathTo.has(r.domain.name)) {
+      headers += headerLine('Supported', 'path') + headerLine('Path', `<${ourContact(first.opaque, hop)};lr>`);
+    }
+    const text = buildRequest({
+      method: 'REGISTER',
+      uri: r.uri,
+      via: { transport: hop.transport, sentBy: hop.listener.sentBy, branch },
+      maxForwards: r.maxForwards,
+      from: r.from,
+      to: r.to,
+      callId: r.callId,
+      cseq: r.wanted.cseq,
+      headers: headers + r.carried,
+    });
+    const timeoutMs = Math.floor(ANSWER_WITHIN_MS / r.domain.next.length);
+    return this.#m.transactions.request(now, { method: 'REGISTER', text, branch, flow, user, timeoutMs }, tx) !== undefined;
+  }
+
+  /** @internal The upstream's final answer, put back into the phone's terms. */
+  answered(now: Mono, r: RelayedParts, m: MessageView, tx: Tx): void {
+    this.#pending--;
+    if (hasToken(m.list(H.supported), 'path')) this.#pathTo.add(r.domain.name);
+    if (m.status >= 200 && m.status < 300) return this.#accepted(now, r, m, tx);
+    let headers = '';
+    if (m.status === 401 || m.status === 407) headers = copy(m, H.wwwAuthenticate, 'WWW-Authenticate') + copy(m, H.proxyAuthenticate, 'Proxy-Authenticate');
+    else if (m.status === 423) headers = copy(m, H.minExpires, 'Min-Expires');
+    else if (m.status === 500 || m.status === 503) headers = copy(m, H.retryAfter, 'Retry-After');
+    // RFC 3261 §16.7 step 6: the upstream's 503 says nothing about us.
+    const status = m.status === 503 ? 500 : m.status;
+    this.#m.counts.add(m.status === 401 || m.status === 407 ? 'challenge' : 'peer-rejected');
+    r.st.reply(now, status, { headers, reason: 'peer-rejected' }, tx);
+  }
+
+  /** @internal No hop answered. */
+  unanswered(now: Mono, r: RelayedParts, tx: Tx): void {
+    this.#pending--;
+    this.#m.counts.add('next-hop-down');
+    r.st.reply(now, 504, { headers: headerLine('Retry-After', '10'), reason: 'next-hop-down' }, tx);
+  }
+
+  #accepted(now: Mono, r: RelayedParts, m: MessageView, tx: Tx): void {
+    const flow = r.st.flow;
+    flow.proven = true;
+    const listed = new Map<string, number>();
+    const header = m.has(H.expires) ? parseExpires(m.get(H.expires)) : undefined;
+    for (const c of parseContacts(m) ?? []) {
+      const user = parseUri(c.uri)?.user;
+      if (user !== undefined) listed.set(user, c.expires ?? header ?? -1);
+    }
+    const batch: StoreWrite[] = [];
+    let refreshOnly = true;
+    const remove = (b: Binding | undefined): void => {
+      if (b === undefined) return;
+      refreshOnly = false;
+      this.#bindings.remove(now, b, 'removed', batch);
+    };
+    if (r.wanted.wildcard) for (const b of [...this.#bindings.of(r.aor)]) remove(b);
+    for (const { wanted: c, opaque } of r.contacts) {
+      const known = this.#bindings.byOpaque(opaque);
+      const said = listed.get(opaque);
+      const seconds = said === -1 ? c.seconds : (said ?? 0);
+      if (seconds <= 0 || c.seconds === 0) {
+        remove(known);
+        continue;
+      }
+      if (known === undefined && this.#bindings.size >= this.#o.registrar.maxBindings) {
+        this.#m.counts.add('binding-limit');
+        continue;
+      }
+      const fields = {
+        aor: r.aor,
+        domain: r.domain.name,
+        kind: 'upstream' as const,
+        opaque,
+        contact: c.contact,
+        contactUri: c.uri,
+        params: c.params,
+        flow,
+        expires: now + Math.min(seconds, 86_400 * 7) * 1000,
+        registered: now,
+        q: c.q,
+        callId: r.wanted.callId,
+        cseq: r.wanted.cseq,
+        instance: c.instance,
+        regId: c.regId,
+        path: [],
+        userAgent: r.wanted.userAgent,
+      };
+      if (known === undefined) {
+        refreshOnly = false;
+        this.#bindings.add(now, fields, batch);
+      } else if (this.#bindings.refresh(now, known, fields, batch)) refreshOnly = false;
+    }
+    const own = this.#bindings.of(r.aor).filter(b => listed.has(b.opaque));
+    const headers = contactLines(now, own);
+    if (refreshOnly) {
+      if (batch.length > 0) this.#m.journal.put(batch);
+      r.st.reply(now, 200, { headers }, tx);
+      return;
+    }
+    const asked = this.#m.journal.commit(now, batch, (at, ok, later) => {
+      if (!ok) this.#m.counts.add('store-failed');
+      r.st.reply(at, 200, { headers }, later ?? this.#m.transactions.tx);
+    });
+    if (asked) return;
+    // The upstream has bound it already, so it stands; only its copy on disk is late.
+    this.#m.counts.add('ask-limit');
+    this.#m.journal.put(batch);
+    r.st.reply(now, 200, { headers }, tx);
+  }
+
+  /** The same input gives the same name after a restart, so that an upstream never collects second contacts; nobody else can make it. */
+  #derive(input: string): string {
+    return createHmac('sha256', this.#o.secret).update(input, 'latin1').digest('base64url').slice(0, DERIVED_CHARS);
+  }
+}
+
+interface Mapped {
+  readonly wanted: WantedContact;
+  readonly opaque: string;
+}
+
+/** All that one relayed REGISTER keeps while the upstream thinks. Strings are owned. */
+interface RelayedParts {
+  readonly st: ServerTransaction;
+  readonly domain: UpstreamDomain;
+  readonly aor: string;
+  readonly wanted: Wanted;
+  readonly contacts: readonly Mapped[];
+  readonly uri: string;
+  readonly from: string;
+  readonly to: string;
+  readonly callId: string;
+  readonly maxForwards: number;
+  readonly carried: string;
+}
+
+/** One REGISTER on its way over the next hops of its domain, in order (RFC 3263 §4.3). */
+class Relayed implements ClientUser {
+  readonly #registrar: UpstreamRegistrar;
+  readonly #r: RelayedParts;
+  #hop = 0;
+
+  constructor(registrar: UpstreamRegistrar, parts: RelayedParts) {
+    this.#registrar = registrar;
+    this.#r = parts;
+  }
+
+  next(now: Mono, tx: Tx): void {
+    for (;;) {
+      const hop = this.#r.domain.next[this.#hop++];
+      if (hop === undefined) return this.#registrar.unanswered(now, this.#r, tx);
+      if (this.#registrar.send(now, this.#r, hop, this, tx)) return;
+    }
+  }
+
+  onResponse(now: Mono, _ct: ClientTransaction, m: MessageView, tx: Tx): void {
+    if (m.status < 200) return;
+    if (m.status === 503 && this.#hop < this.#r.domain.next.length) return this.next(now, tx);
+    this.#registrar.answered(now, this.#r, m, tx);
+  }
+
+  onTimeout(now: Mono, _ct: ClientTransaction, tx: Tx): void {
+    this.next(now, tx);
+  }
+
+  onTransportError(now: Mono, _ct: ClientTransaction, tx: Tx): void {
+    this.next(now, tx);
+  }
+}
+
+/** Shared, refilled by the clock, one second's worth deep. */
+class Budget {
+  readonly #perSecond: number;
+  #left: number;
+  #at: Mono = 0;
+
+  constructor(perSecond: number) {
+    this.#perSecond = perSecond;
+    this.#left = perSecond;
+  }
+
+  take(now: Mono): boolean {
+    this.#left = Math.min(this.#perSecond, this.#left + ((now - this.#at) * this.#perSecond) / 1000);
+    this.#at = now;
+    if (this.#left < 1) return false;
+    this.#left--;
+    return true;
+  }
+}
+
+function ourContact(opaque: string, hop: NextHop): string {
+  return `sip:${opaque}@${hop.listener.sentBy}${hop.transport === 'tcp' ? ';transport=tcp' : ''}`;
+}
+
+/** Scheme, user and host of an address-of-record; nothing else of it concerns the upstream. */
+function bare(uri: string | undefined, otherwise: string): string {
+  const u = parseUri(uri ?? otherwise) ?? parseUri(otherwise);
+  if (u === undefined || u.scheme === 'tel') return otherwise;
+  return formatUri({ scheme: u.scheme, user: u.user, host: u.host, port: undefined, params: new Map(), headers: '' });
+}
+
+/** What of the phone's request goes on beside what is ours: credentials, interval, name of the product. Nothing else. */
+function carried(m: MessageView): string {
+  return copy(m, H.authorization, 'Authorization') + copy(m, H.proxyAuthorization, 'Proxy-Authorization') + copy(m, H.expires, 'Expires') + copy(m, H.userAgent, 'User-Agent');
+}
+
+function copy(m: MessageView, h: number, name: string): string {
+  let out = '';
+  for (let i = m.first(h); i >= 0; i = m.next(i)) {
+    const value = m.value(i);
+    if (safeValue(value) && value !== '') out += headerLine(name, value);
+  }
+  return out;
+}
