@@ -24,17 +24,16 @@ export const SK_MEMINFO_WORDS = 9;
 
 export const IP_TOS = 1;
 export const IP_ORIGDSTADDR = 20;
-export const IPV6_CHECKSUM = 7;
 export const IPV6_V6ONLY = 26;
 export const IPV6_TCLASS = 67;
 export const IPV6_ORIGDSTADDR = 74;
-export const IPV6_FREEBIND = 78;
-export const IP_FREEBIND = 15;
 
 export const MSG_DONTWAIT = 0x40;
 export const MSG_WAITFORONE = 0x10000;
 export const MSG_TRUNC = 0x20;
 
+export const EFD_NONBLOCK = 0x800;
+export const EFD_CLOEXEC = 0x80000;
+
 export const EPOLLIN = 1;
 export const EPOLL_CTL_ADD = 1;
-export const EPOLL_CTL_DEL = 2;

@@ -1,3 +1,10 @@
-export { SocketError, KernelError, type SocketReason, type KernelReason } from './errors.js';
-export { openUdp, type UdpListener, type UdpOptions, type UdpCounters } from './udp.js';
-export { probe, type Probe, type ProbeReport } from './probe.js';
+export { KernelError, type KernelReason, SocketError, type SocketReason } from './errors.js';
+export { openUdp, type UdpCounters, type UdpListener, type UdpOptions } from './udp.js';
+export { type Probe, probe, type ProbeReport } from './probe.js';
+export { type Libc, loadLibc } from './libc.js';
+export { PortSockets } from './ports.js';
+export { openRawSocket, RawSender, type RawSenderOptions } from './raw.js';
+export { HEADROOM, SteeredReceiver, SteeredSocket, type SteeringOptions } from './steered.js';
+export { type AssembledProgram, Assembler, disassemble, HELPER } from './bpf/assembler.js';
+export { ATTACH_TYPE, Bpf, BpfMap, F_MMAPABLE, MAP_TYPE, PROGRAM_TYPE } from './bpf/bpf.js';
+export { steeringProgram } from './bpf/steer.js';

@@ -15,8 +15,13 @@ export interface Libc {
   epoll_create1(flags: number): number;
   epoll_ctl(epoll: number, operation: number, fd: number, event: Buffer | null): number;
   epoll_wait(epoll: number, events: Buffer, max: number, timeoutMs: number): number;
+  eventfd(value: number, flags: number): number;
+  read(fd: number, into: Buffer, length: number): number;
+  write(fd: number, from: Buffer, length: number): number;
   usleep(microseconds: number): number;
   close(fd: number): number;
+  /** Shared memory of a map, readable and writable. Throws when the kernel refuses. Don't touch `bits` after `unmap`. */
+  map(fd: number, bytes: number): { readonly bits: Uint8Array; unmap(): void };
   bpf(command: number, attributes: Buffer, size: number): number;
   errno(): number;
   /** Where the bytes live. Does not keep them alive: whoever hands an address to the kernel holds the buffer. */
@@ -39,6 +44,8 @@ export interface PollHandle {
   close(): void;
 }
 
+const PROT_READ_WRITE = 3;
+const MAP_SHARED = 1;
 const SYS_BPF: Readonly<Record<string, number>> = { x64: 321, arm64: 280 };
 
 let bound: Libc | string | undefined;
@@ -61,6 +68,10 @@ async function bindLibc(): Promise<Libc | string> {
     const syscall = call<(n: number, a: number, b: Buffer, c: number) => number>(
       'long syscall(long, long, void *, long)',
     );
+    const mmap = call<(at: null, length: number, protection: number, flags: number, fd: number, offset: number) => unknown>(
+      'void *mmap(void *, size_t, int, int, int, long)',
+    );
+    const munmap = call<(at: unknown, length: number) => number>('int munmap(void *, size_t)');
     return {
       socket: call('int socket(int, int, int)'),
       bind: call('int bind(int, const void *, int)'),
@@ -72,8 +83,17 @@ async function bindLibc(): Promise<Libc | string> {
       epoll_create1: call('int epoll_create1(int)'),
       epoll_ctl: call('int epoll_ctl(int, int, int, void *)'),
       epoll_wait: call('int epoll_wait(int, void *, int, int)'),
+      eventfd: call('int eventfd(unsigned int, int)'),
+      read: call('long read(int, void *, size_t)'),
+      write: call('long write(int, const void *, size_t)'),
       usleep: call('int usleep(unsigned int)'),
       close: call('int close(int)'),
+      map(fd, bytes) {
+        const at = mmap(null, bytes, PROT_READ_WRITE, MAP_SHARED, fd, 0);
+        if (BigInt(koffi.address(at)) >= 0xffff_ffff_ffff_f000n) throw new Error(`mmap: ${errnoName(koffi.errno())}`);
+        const bits = new Uint8Array(koffi.view(at, bytes));
+        return { bits, unmap: () => void munmap(at, bytes) };
+      },
       bpf: (command, attributes, size) => Number(syscall(sysBpf, command, attributes, size)),
       errno: () => koffi.errno(),
       address: bytes => koffi.address(bytes),
