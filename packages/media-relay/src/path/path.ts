@@ -18,6 +18,8 @@ export type PathEvent =
   | { readonly kind: 'refused'; readonly row: number; readonly epoch: number; readonly reason: RefusedReason; readonly from: Endpoint }
   /** A socket for the row could not be opened, or the kernel refuses to send: media stays away, the call lives. */
   | { readonly kind: 'failed'; readonly row: number; readonly detail: string }
+  /** The thread died and another took over: flows go on, what arrived meanwhile may be lost. */
+  | { readonly kind: 'restarted'; readonly detail: string }
   /** The whole path stopped (thread died): every flow on it is dark until the process restarts. */
   | { readonly kind: 'stopped'; readonly detail: string };
 
@@ -264,14 +266,14 @@ export class FlowTable {
     return this.f64[this.atF64(row) + slot]!;
   }
 
-  /** The source latched in the current epoch or an earlier one of the same owner; undefined when none. */
+  /** The source that is latched; undefined when none is, or when SDP named another endpoint since. */
   latched(row: number): Endpoint | undefined {
     const at = this.at(row);
-    const before = Atomics.load(this.atomics, at + SEEN.latchEpoch);
-    if (before === 0) return undefined;
+    const before = Atomics.load(this.atomics, at + SEEN.latchEpoch) >>> 0;
+    if (before === 0 || before < this.words[at + ROW.latchFloor]!) return undefined;
     const address = formatAddressWords(this.words, at + SEEN.latched);
     const port = this.words[at + SEEN.latched + 4]!;
-    return Atomics.load(this.atomics, at + SEEN.latchEpoch) === before ? { address, port } : undefined;
+    return Atomics.load(this.atomics, at + SEEN.latchEpoch) >>> 0 === before ? { address, port } : undefined;
   }
 
   setEndpoint(row: number, column: number, e: Endpoint | undefined): void {
