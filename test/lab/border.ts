@@ -31,7 +31,7 @@ const DEFAULTS: Settings = {
   // Debian's baresip gives up when any challenge names another algorithm than MD5
   auth: '{ algorithms: [MD5] }',
   registrar: '{ minExpires: 10s }',
-  calls: '{ noAnswer: 4s }',
+  calls: '{ noAnswer: 3s }',
   media: '{ ports: [30000, 30199], inactivity: 3s }',
   admin: '{ listen: "127.0.0.1:8080" }',
   log: '{ level: debug, personal: plain }',

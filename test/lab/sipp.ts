@@ -15,6 +15,8 @@ export interface SippOptions {
   readonly calls?: number;
   /** Rows of the injection file, fields [field0] …; the first line is SEQUENTIAL. */
   readonly rows?: readonly (readonly string[])[];
+  /** Counts what SIPp would absorb in silence: the same message once more. It then repeats nothing itself either. */
+  readonly countRepeats?: boolean;
   /** `-key name value` pairs. */
   readonly keys?: Readonly<Record<string, string>>;
 }
@@ -54,6 +56,7 @@ export class Sipp implements AsyncDisposable {
         '-error_file',
         join(this.folder, 'errors'),
       ],
+      ...(options.countRepeats === true ? ['-nr'] : []),
       ...(rows.length > 0 ? ['-inf', injection] : []),
       ...Object.entries(options.keys ?? {}).flatMap(([k, v]) => ['-key', k, v]),
     ];
