@@ -48,7 +48,7 @@ function check(text: string): boolean {
     m.setDirection('inactive');
     m.removeAttributes(a => a.name === 'candidate');
   }
-  const again = parseSdp(sdp.format());
+  const again = parseSdp(sdp.format(), { bytes: 200_000, linesPerSection: 1024 });
   if (again instanceof SdpError) throw new Error(`edited description: ${again}`);
   if (again.media.length !== streams || again.media.some(m => m.port !== 30000)) throw new Error('an edit changed the streams');
   return true;

@@ -1,9 +1,22 @@
+import { canonicalAddress, familyOf, type Reason } from '@drawbridge/core';
+import { type Description, describe, rejected, type StreamDescription } from './anchor/describe.js';
+import { type OutStream, rewrite } from './anchor/rewrite.js';
+import { isLoopback, refuseTarget, sendsBeforeLatch } from './anchor/target.js';
 import type { SdpRejected, StreamFacts } from './api.js';
+import { streamFacts } from './facts.js';
+import { InactivityWatch } from './inactivity.js';
+import { type Applied, Leg, type LegStream, type PendingOffer } from './leg.js';
+import type { RelayHub } from './relay.js';
+
+/** Legs of one session, ended forks included until they are dropped. */
+const MOST_LEGS = 64;
 
 export interface LegOptions {
   readonly realm: string;
-  /** Address the leg's SIP listener is bound to: chooses the relay address (and family) of the leg. */
+  /** Address the leg's SIP listener is bound to: chooses the relay address (and family) that faces the leg. */
   readonly local: string;
+  /** Where the leg's signalling goes, when known before it answers: lets a site's calls stay direct. */
+  readonly seenFrom?: string;
 }
 
 export interface OfferInput {
@@ -15,36 +28,370 @@ export interface OfferInput {
 }
 
 export interface AnswerInput extends OfferInput {
-  /** False for the preview in an unreliable provisional response. */
+  /** False for the preview in an unreliable provisional response: media flows, the offer stays open. */
   readonly final: boolean;
 }
 
-/** The media of one call. Legs are named by the caller. Every method is synchronous and makes no system call. */
+/**
+ * The media of one call: SDP anchoring over offer/answer (RFC 3264), independent of which SIP message carried what.
+ * Legs are named by the caller. Every method is synchronous and makes no system call. What a peer did wrong comes
+ * back as SdpRejected and changes nothing.
+ *
+ * An offer changes no flow; the answer does (RFC 6141: until then the old media goes on). m-lines keep their index on
+ * every leg. The forks of a call share the caller's ports; `select` ends the losers' flows.
+ */
 export class MediaSession {
   readonly id: string;
-  constructor(id: string) {
+  readonly #hub: RelayHub;
+  readonly #legs = new Map<string, Leg>();
+  readonly #watch: InactivityWatch;
+  #closed = false;
+
+  /** Use `MediaRelay.session`. */
+  constructor(id: string, hub: RelayHub) {
     this.id = id;
+    this.#hub = hub;
+    this.#watch = new InactivityWatch(this, hub);
   }
 
-  leg(_id: string, _o: LegOptions): void {
-    throw new Error('not yet');
+  /** Throws TypeError for a realm that isn't configured or a name in use: our own fault. */
+  leg(id: string, o: LegOptions): void {
+    if (this.#legs.has(id)) throw new TypeError(`leg ${id} exists`);
+    if (this.#legs.size === MOST_LEGS) throw new TypeError(`more than ${MOST_LEGS} legs`);
+    const address = this.#hub.addressFor(o.realm, canonicalAddress(o.local) ?? o.local);
+    if (address < 0) throw new TypeError(`no relay address in realm ${o.realm}`);
+    this.#legs.set(id, new Leg(id, o.realm, address, String(this.#hub.random.u32()), o.seenFrom === undefined ? undefined : canonicalAddress(o.seenFrom)));
   }
+
   /** SDP to send to `to`. */
-  offer(_o: OfferInput): string | SdpRejected {
-    throw new Error('not yet');
+  offer(o: OfferInput): string | SdpRejected {
+    return this.#counted(this.#offer(o));
   }
-  answer(_o: AnswerInput): string | SdpRejected {
-    throw new Error('not yet');
+
+  /** SDP to send to `to`, the leg that offered. */
+  answer(o: AnswerInput): string | SdpRejected {
+    return this.#counted(this.#answer(o));
   }
-  /** The winning fork gets the caller's ports; the flows of the others end. */
-  select(_leg: string): void {}
-  /** The last offer failed (RFC 6141): what was agreed before holds again. */
-  rollback(): void {}
+
+  /** The winning fork gets the caller's ports; the flows of the caller's other forks end. */
+  select(id: string): void {
+    const leg = this.#legs.get(id);
+    const hub = leg?.peer ?? leg?.answered?.to ?? leg?.pending?.from;
+    if (leg === undefined || hub === undefined) return;
+    leg.selected = hub;
+    hub.selected = leg;
+    for (const other of this.#legs.values()) {
+      if (other === leg || other === hub || (other.peer ?? other.answered?.to ?? other.pending?.from) !== hub) continue;
+      this.#silence(other);
+    }
+    this.#activate(leg, hub);
+    if (leg.pending === undefined) this.#trim(leg, hub);
+  }
+
+  /** The last offer (to `to`, or every open one) failed: what was agreed before holds again (RFC 6141 §3). */
+  rollback(to?: string): void {
+    for (const leg of this.#legs.values()) {
+      const p = leg.pending;
+      if (p === undefined || (to !== undefined && leg.id !== to)) continue;
+      leg.pending = undefined;
+      for (const party of [leg, p.from]) {
+        if (party === p.from && this.#hasOtherFork(p.from, leg)) continue;
+        for (const s of party.streams) this.#restore(party, s);
+      }
+      if (leg.peer === p.from) this.#activate(leg, p.from);
+    }
+  }
+
   /** An in-dialog request authentically moved the leg's flow: its latch windows open again. */
-  reopen(_leg: string, _seenFrom: string): void {}
-  dropLeg(_leg: string): void {}
-  close(): void {}
+  reopen(id: string, seenFrom: string): void {
+    const leg = this.#legs.get(id);
+    const from = canonicalAddress(seenFrom);
+    if (leg === undefined || from === undefined) return;
+    leg.seenFrom = from;
+    for (const s of leg.streams) {
+      if (s.current !== undefined) this.#apply(leg, s, { ...s.current, seenFrom: from }, true);
+      if (s.agreed !== undefined) s.agreed = { ...s.agreed, seenFrom: from };
+    }
+  }
+
+  dropLeg(id: string): void {
+    const leg = this.#legs.get(id);
+    if (leg === undefined) return;
+    this.#legs.delete(id);
+    this.#silence(leg);
+    for (const other of this.#legs.values()) {
+      if (other.pending?.from === leg) other.pending = undefined;
+      if (other.selected === leg) other.selected = undefined;
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#watch.stop();
+    for (const leg of this.#legs.values()) this.#silence(leg);
+    this.#legs.clear();
+    this.#hub.closed(this);
+  }
+
+  /** Facts per leg and stream; plain data, made anew at each call. */
   get streams(): readonly StreamFacts[] {
-    return [];
+    return [...this.#legs.values()].flatMap(leg => streamFacts(leg, this.#hub));
+  }
+
+  /** @internal */
+  get legs(): Iterable<Leg> {
+    return this.#legs.values();
+  }
+
+  #offer(o: OfferInput): string | SdpRejected {
+    const from = this.#legs.get(o.from);
+    const to = this.#legs.get(o.to);
+    const seenFrom = canonicalAddress(o.seenFrom);
+    if (from === undefined || to === undefined || seenFrom === undefined) return rejected(488, 'no-dialog', 'no such leg');
+    const d = describe(o.sdp, this.#hub.maxStreams);
+    if ('rejected' in d) return d;
+    if (d.streams.length < from.agreedStreams) return rejected(488, 'offer-answer-violation', 'fewer streams than before');
+    if (!d.streams.some(s => s.enabled) && from.agreedStreams === 0) return rejected(488, 'sdp-unsupported', 'no stream that can be relayed');
+    from.seenFrom = seenFrom;
+    if (this.#staysDirect(from, to, d)) {
+      this.#pend(to, { from, streams: d.streams, seenFrom, direct: true });
+      return o.sdp;
+    }
+    const refused = this.#accepts(from, d);
+    if (refused !== undefined) return refused;
+    const taken: [Leg, LegStream][] = [];
+    for (const [i, s] of d.streams.entries()) {
+      if (s.enabled && this.#takePorts(from, i, s, taken) && this.#takePorts(to, i, s, taken)) continue;
+      if (!s.enabled) continue;
+      for (const [, stream] of taken) this.#release(stream);
+      return rejected(503, 'ports-exhausted', `stream ${i}`);
+    }
+    this.#pend(to, { from, streams: d.streams, seenFrom, direct: false });
+    const out = d.streams.map((s, i): OutStream => (s.enabled ? { port: to.stream(i).side?.local.port ?? 0, mux: s.mux } : OFF));
+    return this.#write(d, to, out);
+  }
+
+  #answer(o: AnswerInput): string | SdpRejected {
+    const from = this.#legs.get(o.from);
+    const to = this.#legs.get(o.to);
+    const seenFrom = canonicalAddress(o.seenFrom);
+    if (from === undefined || to === undefined || seenFrom === undefined) return rejected(488, 'no-dialog', 'no such leg');
+    const p = from.pending;
+    if (p === undefined || p.from !== to) {
+      const repeated = from.answered?.to === to && from.answered.sdp === o.sdp;
+      return repeated && from.answered !== undefined ? from.answered.out : rejected(488, 'offer-answer-violation', 'no offer is open');
+    }
+    const d = describe(o.sdp, this.#hub.maxStreams);
+    if ('rejected' in d) return d;
+    if (d.streams.length !== p.streams.length) return rejected(488, 'offer-answer-violation', `${d.streams.length} streams for ${p.streams.length}`);
+    if (p.direct) {
+      from.direct = to.direct = true;
+      return this.#finish(from, to, o, d.streams.length, o.sdp);
+    }
+    const refused = this.#accepts(from, d);
+    if (refused !== undefined) return refused;
+    from.seenFrom = seenFrom;
+    const out: OutStream[] = [];
+    for (const [i, answered] of d.streams.entries()) {
+      const offered = p.streams[i] as StreamDescription;
+      const mine = from.stream(i);
+      const theirs = to.stream(i);
+      if (!offered.enabled || !answered.enabled) {
+        mine.current = undefined;
+        if (!this.#hasOtherFork(to, from)) theirs.current = undefined;
+        out.push(OFF);
+        continue;
+      }
+      mine.kind = theirs.kind = answered.kind;
+      this.#apply(from, mine, { description: answered, seenFrom, mux: offered.mux && answered.mux }, o.final && mine.agreed === undefined);
+      this.#apply(to, theirs, { description: offered, seenFrom: to.seenFrom ?? p.seenFrom, mux: offered.mux }, o.final && theirs.agreed === undefined);
+      out.push({ port: theirs.side?.local.port ?? 0, mux: offered.mux });
+    }
+    const loop = this.#activate(from, to);
+    if (loop !== undefined) return rejected(488, loop, 'media would return to its own port');
+    return this.#finish(from, to, o, d.streams.length, this.#write(d, to, out));
+  }
+
+  #finish(from: Leg, to: Leg, o: AnswerInput, streams: number, out: string): string {
+    if (o.final) {
+      from.pending = undefined;
+      from.answered = { sdp: o.sdp, to, out };
+      for (const leg of [from, to]) {
+        for (const s of leg.streams) s.agreed = s.current;
+        leg.agreedStreams = streams;
+      }
+      this.#trim(from, to);
+      this.#watch.start();
+    }
+    return out;
+  }
+
+  /** Our version of the description for `to`, with its o= line. */
+  #write(d: Description, to: Leg, streams: readonly OutStream[]): string {
+    const address = this.#hub.addresses[to.address]?.advertise ?? '';
+    const origin = { username: '-', sessionId: to.sessionId, version: '0', addressType: address.includes(':') ? 'IP6' : 'IP4', address } as const;
+    const body = rewrite(d, { origin, address, streams });
+    if (body !== to.lastBody) {
+      to.lastBody = body;
+      to.version++;
+    }
+    d.sdp.setOrigin({ ...origin, version: String(to.version) });
+    return d.sdp.format();
+  }
+
+  /** Family, realm and deny rules for what the leg said about itself. */
+  #accepts(leg: Leg, d: Description): SdpRejected | undefined {
+    for (const [i, s] of d.streams.entries()) {
+      if (!s.enabled) continue;
+      if (!this.#facesFamily(leg, s)) return rejected(488, 'sdp-unsupported', `stream ${i}: the realm has no IPv${s.family} address`);
+      const rules = { deny: this.#hub.deny, loopback: isLoopback(this.#hub.addresses[leg.address]?.bind ?? ''), ownerOf: this.#hub.ownerOf, session: this.id };
+      for (const target of [s.rtp, s.mux ? null : s.rtcp]) {
+        const reason = target === null ? undefined : refuseTarget(target, rules);
+        if (reason !== undefined) return rejected(488, reason, `stream ${i}`);
+      }
+    }
+    return undefined;
+  }
+
+  #facesFamily(leg: Leg, s: StreamDescription): boolean {
+    if (this.#hub.addresses[leg.address]?.family === s.family) return true;
+    if (s.rtp === null) return true;
+    if (leg.streams.some(x => x.side !== undefined)) return false;
+    const other = this.#hub.addressOfFamily(leg.realm, s.family);
+    if (other >= 0) leg.address = other;
+    return other >= 0;
+  }
+
+  #staysDirect(from: Leg, to: Leg, d: Description): boolean {
+    if (from.streams.some(s => s.side !== undefined) || from.seenFrom === undefined || to.seenFrom === undefined) return false;
+    const addresses = d.streams.flatMap(s => (s.rtp === null ? [] : [s.rtp.address]));
+    return this.#hub.sites.some(site => [from.seenFrom ?? '', to.seenFrom ?? '', ...addresses].every(a => site.hasAddress(a)));
+  }
+
+  #takePorts(leg: Leg, i: number, s: StreamDescription, taken: [Leg, LegStream][]): boolean {
+    const stream = leg.stream(i);
+    stream.kind = s.kind;
+    if (stream.side !== undefined) return true;
+    const reply = this.#hub.apply({ do: 'allocate', address: leg.address, tag: this.#hub.tag(this.id, leg.id, i) });
+    if (!reply.ok || !('side' in reply)) return false;
+    stream.side = { id: reply.side, local: reply.local };
+    taken.push([leg, stream]);
+    return true;
+  }
+
+  #pend(to: Leg, p: PendingOffer): void {
+    to.pending = p;
+    to.answered = to.answered?.to === p.from ? undefined : to.answered;
+  }
+
+  #apply(leg: Leg, s: LegStream, a: Applied, reopen: boolean): void {
+    if (s.side === undefined) return;
+    const { description: d } = a;
+    const before = s.current;
+    const speaks = d.direction === 'sendrecv' || d.direction === 'sendonly';
+    const hears = d.direction === 'sendrecv' || d.direction === 'recvonly';
+    const spoke = before !== undefined && (before.description.direction === 'sendrecv' || before.description.direction === 'sendonly');
+    const { latch } = this.#hub;
+    const sameFamily = familyOf(a.seenFrom) === this.#hub.addresses[leg.address]?.family;
+    this.#hub.apply({
+      do: 'set-remote',
+      side: s.side.id,
+      rtp: d.rtp ?? before?.description.rtp ?? null,
+      rtcp: d.rtcp ?? before?.description.rtcp ?? null,
+      mux: a.mux ? 'yes' : 'no',
+      opaque: d.opaque,
+      clockRate: d.clockRate,
+      policy: {
+        seenFrom: sameFamily ? a.seenFrom : null,
+        prefixBits: a.seenFrom.includes(':') ? latch.prefix6 : latch.prefix4,
+        windowMs: latch.windowMs,
+        handover: latch.handover,
+        handoverMs: latch.handoverMs,
+        sendBeforeLatch: d.rtp !== null && (this.#hub.ownerOf(d.rtp) !== undefined || sendsBeforeLatch(this.#hub.sendMode(leg.realm), d.rtp.address, a.seenFrom)),
+      },
+      reopen: reopen || before?.seenFrom !== a.seenFrom || (speaks && !spoke),
+    });
+    this.#hub.apply({ do: 'direction', side: s.side.id, speaks, hears });
+    s.current = d.rtp === null && before !== undefined ? { ...a, description: { ...d, rtp: before.description.rtp, rtcp: before.description.rtcp } } : a;
+  }
+
+  /** Connects two legs stream by stream, and disconnects whoever either was talking to. A reason when it would loop. */
+  #activate(a: Leg, b: Leg): Reason | undefined {
+    if ((a.selected !== undefined && a.selected !== b) || (b.selected !== undefined && b.selected !== a)) return undefined;
+    for (const [leg, other] of [[a, b], [b, a]] as const) {
+      if (leg.peer !== undefined && leg.peer !== other) {
+        this.#disconnect(leg.peer);
+        leg.peer.peer = undefined;
+      }
+      leg.peer = other;
+    }
+    for (let i = 0; i < Math.max(a.streams.length, b.streams.length); i++) {
+      const x = a.stream(i);
+      const y = b.stream(i);
+      if (x.current === undefined || y.current === undefined || x.side === undefined || y.side === undefined) {
+        this.#unplug(x);
+        this.#unplug(y);
+        continue;
+      }
+      for (const [side, to] of [[x.side.id, y.side.id], [y.side.id, x.side.id]] as const) {
+        const reply = this.#hub.apply({ do: 'connect', side, to });
+        if (!reply.ok) return reply.reason;
+      }
+    }
+    return undefined;
+  }
+
+  /** After a final answer: ports of streams that nobody uses go back. */
+  #trim(a: Leg, b: Leg): void {
+    for (const [leg, other] of [[a, b], [b, a]] as const) {
+      if (this.#hasOtherFork(leg, other)) continue;
+      for (const s of leg.streams) if (s.current === undefined && s.side !== undefined) this.#release(s);
+    }
+  }
+
+  /** Does `hub` still have an open offer to, or media with, a leg other than `except`? */
+  #hasOtherFork(hub: Leg, except: Leg): boolean {
+    for (const leg of this.#legs.values()) {
+      if (leg === except || leg === hub) continue;
+      if (leg.pending?.from === hub || (leg.answered?.to === hub && leg.streams.some(s => s.side !== undefined))) return true;
+    }
+    return false;
+  }
+
+  #restore(leg: Leg, s: LegStream): void {
+    if (s.agreed === undefined) {
+      if (s.side !== undefined) this.#release(s);
+      s.current = undefined;
+    } else if (s.current !== s.agreed) this.#apply(leg, s, s.agreed, false);
+  }
+
+  /** Ends everything that flows to and from a leg; its ports rest. */
+  #silence(leg: Leg): void {
+    leg.pending = undefined;
+    if (leg.peer?.peer === leg) leg.peer.peer = undefined;
+    leg.peer = undefined;
+    for (const s of leg.streams) if (s.side !== undefined) this.#release(s);
+  }
+
+  #disconnect(leg: Leg): void {
+    for (const s of leg.streams) this.#unplug(s);
+  }
+  #unplug(s: LegStream): void {
+    if (s.side !== undefined) this.#hub.apply({ do: 'connect', side: s.side.id, to: null });
+  }
+  #release(s: LegStream): void {
+    if (s.side === undefined) return;
+    this.#hub.apply({ do: 'release', side: s.side.id });
+    s.side = undefined;
+    s.current = undefined;
+    s.agreed = undefined;
+  }
+
+  #counted(result: string | SdpRejected): string | SdpRejected {
+    if (typeof result !== 'string') this.#hub.reasons.add(result.rejected);
+    return result;
   }
 }
+
+const OFF: OutStream = { port: 0, mux: false };

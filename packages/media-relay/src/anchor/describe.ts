@@ -1,0 +1,94 @@
+import { canonicalAddress, type Endpoint, type Family, familyOf } from '@drawbridge/core';
+import { digits, type MediaSection, parseSdp, type Sdp, SdpError } from '@drawbridge/sdp';
+import type { Direction, SdpRejected } from '../api.js';
+import { carriesAddress } from './address-scan.js';
+
+/** One m-line as the relay understands it. */
+export interface StreamDescription {
+  readonly kind: string;
+  /** Has a port and a transport that can be relayed. */
+  readonly enabled: boolean;
+  /** Where the far end receives; null while it holds with c=0.0.0.0. */
+  readonly rtp: Endpoint | null;
+  readonly rtcp: Endpoint | null;
+  readonly mux: boolean;
+  readonly opaque: boolean;
+  readonly clockRate: number;
+  /** The far end's own view; hold with c=0.0.0.0 is said as sendonly or inactive. */
+  readonly direction: Direction;
+  readonly legacyHold: boolean;
+  readonly family: Family;
+}
+
+export interface Description {
+  readonly sdp: Sdp;
+  readonly streams: readonly StreamDescription[];
+}
+
+export function rejected(status: SdpRejected['status'], reason: SdpRejected['rejected'], detail: string): SdpRejected {
+  return { rejected: reason, status, detail };
+}
+
+/** Reads an offer or answer: 400 for what isn't SDP, 488 for what can't be relayed. */
+export function describe(text: string, maxStreams: number): Description | SdpRejected {
+  const sdp = parseSdp(text, { media: maxStreams });
+  if (sdp instanceof SdpError) return rejected(sdp.reason === 'sdp-too-large' ? 488 : 400, sdp.reason, sdp.toString());
+  if (sdp.media.length === 0) return rejected(488, 'sdp-unsupported', 'no streams');
+  const streams: StreamDescription[] = [];
+  for (const [i, m] of sdp.media.entries()) {
+    const s = describeStream(m, i);
+    if ('rejected' in s) return s;
+    streams.push(s);
+  }
+  return { sdp, streams };
+}
+
+function describeStream(m: MediaSection, i: number): StreamDescription | SdpRejected {
+  if (carriesAddress(m.lines[0]?.text ?? '')) return rejected(400, 'sdp-malformed', `stream ${i}: an address in the m= line`);
+  const transport = transportOf(m.proto);
+  const enabled = m.port !== 0 && transport !== undefined;
+  const c = m.connection;
+  const base = { kind: m.kind, mux: m.rtcpMux && transport === 'rtp', opaque: transport === 'opaque', clockRate: transport === 'rtp' ? m.clockRate : 0 };
+  if (!enabled || c === undefined) {
+    return { ...base, enabled: false, rtp: null, rtcp: null, direction: 'inactive', legacyHold: false, family: 4 };
+  }
+  if (transport === 'rtp' && !m.formats.every(f => digits(f, 3))) return rejected(400, 'sdp-malformed', `stream ${i}: formats`);
+  if (m.portCount !== 1) return rejected(488, 'sdp-unsupported', `stream ${i}: several ports`);
+  const address = canonicalAddress(c.address);
+  if (address === undefined || c.suffix !== '') return rejected(488, 'sdp-unsupported', `stream ${i}: c= is not a plain address`);
+  const family = familyOf(address);
+  if (m.legacyHold) {
+    return { ...base, enabled, rtp: null, rtcp: null, direction: heldBy(m.direction), legacyHold: true, family: c.addressType === 'IP6' ? 6 : 4 };
+  }
+  const rtp = { address, port: m.port };
+  return { ...base, enabled, rtp, rtcp: transport === 'rtp' ? rtcpOf(m, rtp) : null, direction: m.direction, legacyHold: false, family };
+}
+
+/** RTP profiles without DTLS, and plain datagrams; streams over TCP or DTLS are not relayed yet. */
+function transportOf(proto: string): 'rtp' | 'opaque' | undefined {
+  switch (proto.toUpperCase()) {
+    case 'RTP/AVP':
+    case 'RTP/AVPF':
+    case 'RTP/SAVP':
+    case 'RTP/SAVPF':
+      return 'rtp';
+    case 'UDPTL':
+    case 'UDP':
+      return 'opaque';
+    default:
+      return undefined;
+  }
+}
+
+/** a=rtcp (RFC 3605), else the next port up; an address of another family is ignored. */
+function rtcpOf(m: MediaSection, rtp: Endpoint): Endpoint | null {
+  const a = m.rtcp;
+  if (a === undefined) return rtp.port < 65535 ? { address: rtp.address, port: rtp.port + 1 } : null;
+  const named = a.connection === undefined ? rtp.address : canonicalAddress(a.connection.address);
+  const address = named !== undefined && familyOf(named) === familyOf(rtp.address) ? named : rtp.address;
+  return a.port === 0 ? null : { address, port: a.port };
+}
+
+function heldBy(direction: Direction): Direction {
+  return direction === 'sendrecv' || direction === 'sendonly' ? 'sendonly' : 'inactive';
+}

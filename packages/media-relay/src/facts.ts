@@ -1,0 +1,38 @@
+import type { StreamCounters, StreamFacts } from './api.js';
+import type { SideStats } from './control/command.js';
+import type { Leg } from './leg.js';
+import type { RelayHub } from './relay.js';
+
+/** What is known of a leg's streams that have ports, for the console, CDRs and a verdict on one-way audio. */
+export function streamFacts(leg: Leg, hub: RelayHub): StreamFacts[] {
+  const path = hub.pathOf(leg.address);
+  return leg.streams.flatMap((s, index) => {
+    if (s.side === undefined) return [];
+    const reply = hub.apply({ do: 'stats', side: s.side.id });
+    if (!reply.ok || !('stats' in reply)) return [];
+    const { stats } = reply;
+    const d = s.current?.description;
+    return [
+      {
+        leg: leg.id,
+        index,
+        kind: s.kind,
+        local: s.side.local,
+        remote: d?.rtp ?? undefined,
+        latched: stats.latched,
+        latchedRtcp: stats.latchedRtcp,
+        direction: d?.direction ?? 'inactive',
+        mux: s.current?.mux ?? false,
+        natted: d?.rtp !== null && d?.rtp !== undefined && d.rtp.address !== s.current?.seenFrom,
+        path: path.kind,
+        because: path.because,
+        silentMs: stats.lastRtp === 0 ? undefined : hub.now() - stats.lastRtp,
+        counters: counters(stats),
+      },
+    ];
+  });
+}
+
+function counters({ lastRtp: _, latched: _l, latchedRtcp: _r, ...rest }: SideStats): StreamCounters {
+  return rest;
+}
