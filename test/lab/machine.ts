@@ -28,8 +28,6 @@ const PEERS: Readonly<Record<string, string>> = {
   sipp: 'sip-tester',
   sipsak: 'sipsak',
 };
-export type Peer = keyof typeof PEERS;
-
 const SEARCH = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin'];
 
 /**
