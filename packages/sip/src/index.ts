@@ -17,6 +17,7 @@ export * from './message/unfold.js';
 export * from './message/view.js';
 export * from './uri.js';
 export * from './flow/flow.js';
+export * from './flow/framer.js';
 export * from './flow/table.js';
 export * from './flow/tap.js';
 export * from './transaction/client.js';

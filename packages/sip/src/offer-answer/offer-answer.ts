@@ -99,7 +99,7 @@ export class OfferAnswer {
     this.#offer = undefined;
   }
 
-  /** The machine of another callee of the same INVITE: our offer is open in both. */
+  /** The machine of one more callee of the same INVITE. Call it on a machine that was told of the INVITE and nothing since. */
   fork(): OfferAnswer {
     const other = new OfferAnswer();
     if (this.#invite === undefined) return other;
