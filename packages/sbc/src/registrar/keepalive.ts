@@ -9,6 +9,8 @@ import { type NatBounds, NatPatience } from './nat.js';
 const FIRST_MS = 2000;
 /** An OPTIONS and its retransmissions at 0.5, 1.5 and 3.5 s. */
 const ANSWER_MS = 5000;
+/** T1: what is answered before the first repetition. */
+const FIRST_ONLY_MS = 500;
 /** Unanswered questions, while no answer ever came, until a phone counts as one that doesn't answer. */
 const MUTE_AFTER = 2;
 /** Failures in a row that a returning phone confirms as a lost mapping even when its port is the same. */
@@ -132,6 +134,7 @@ class Pinger extends Waiting implements ClientUser {
   #gap = 0;
   /** Silence before the question that is open, or that failed. */
   #asked = 0;
+  #askedAt: Mono = 0;
   #open: ClientTransaction | undefined = undefined;
   #failures = 0;
   #suspect = 0;
@@ -206,6 +209,7 @@ class Pinger extends Waiting implements ClientUser {
       return;
     }
     this.#asked = silent;
+    this.#askedAt = now;
     this.#open = this.#ask(now);
     // No room for a transaction: the next turn tries again.
     if (this.#open === undefined) this.#m.wheel.arm(this, now + this.#o.min);
@@ -215,8 +219,9 @@ class Pinger extends Waiting implements ClientUser {
     if (ct !== this.#open || m.status < 200) return;
     this.#open = undefined;
     this.#how = 'options';
-    // After a failure the mapping may have been kept open by what failed: that proves nothing about the gap.
-    if (this.#failures === 0) this.nat.held(this.#asked);
+    // Proof is an answer to the first transmission. A repetition may have come in through a mapping that the phone had
+    // just made anew, and after a failure the mapping may have been kept open by what failed.
+    if (this.#failures === 0 && now - this.#askedAt < FIRST_ONLY_MS) this.nat.held(this.#asked);
     this.#failures = 0;
     this.#suspect = 0;
     if (this.nat.prober === this) this.nat.prober = undefined;

@@ -18,7 +18,6 @@ const OPAQUE_CHARS = 20;
 export function registerLocal(inbound: Inbound, domain: LocalDomain, st: ServerTransaction, o: RegistrarOptions, m: RegistrarModules, bindings: Bindings): void {
   const { now, tx } = inbound;
   const refuse = (r: Refusal): void => {
-    m.counts.add(r.reason);
     st.reply(now, r.status, r.headers === undefined ? { reason: r.reason } : { headers: r.headers, reason: r.reason }, tx);
   };
 

@@ -43,7 +43,8 @@ export class NatPatience {
   get next(): number | undefined {
     const { min, max, start } = this.#o;
     if (this.good >= max || this.bad <= min) return undefined;
-    if (this.good === 0) return this.bad > start ? start : min;
+    // Anything holds for less than the shortest interval: only from there on is it news.
+    if (this.good < min * 0.95) return this.bad > start ? start : min;
     if (this.bad === Number.POSITIVE_INFINITY) return Math.min(max, this.good * STEP);
     return this.bad / this.good > STEP ? Math.max(min, Math.sqrt(this.good * this.bad)) : undefined;
   }

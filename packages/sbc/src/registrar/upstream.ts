@@ -60,7 +60,6 @@ export class UpstreamRegistrar {
   register(inbound: Inbound, domain: UpstreamDomain, st: ServerTransaction): void {
     const { now, m, tx } = inbound;
     const refuse = (r: Refusal): void => {
-      this.#m.counts.add(r.reason);
       st.reply(now, r.status, r.headers === undefined ? { reason: r.reason } : { headers: r.headers, reason: r.reason }, tx);
     };
     const to = parseNameAddr(m.get(H.to));
@@ -136,14 +135,12 @@ export class UpstreamRegistrar {
     else if (m.status === 500 || m.status === 503) headers = copy(m, H.retryAfter, 'Retry-After');
     // RFC 3261 §16.7 step 6: the upstream's 503 says nothing about us.
     const status = m.status === 503 ? 500 : m.status;
-    this.#m.counts.add(m.status === 401 || m.status === 407 ? 'challenge' : 'peer-rejected');
-    r.st.reply(now, status, { headers, reason: 'peer-rejected' }, tx);
+    r.st.reply(now, status, { headers, reason: m.status === 401 || m.status === 407 ? 'challenge' : 'peer-rejected' }, tx);
   }
 
   /** @internal No hop answered. */
   unanswered(now: Mono, r: RelayedParts, tx: Tx): void {
     this.#pending--;
-    this.#m.counts.add('next-hop-down');
     r.st.reply(now, 504, { headers: headerLine('Retry-After', '10'), reason: 'next-hop-down' }, tx);
   }
 
