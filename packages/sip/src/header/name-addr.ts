@@ -1,4 +1,4 @@
-import { CLASS, LWS, NOT_URI, skipLws, skipQuoted, trimEnd } from '../message/chars.js';
+import { CLASS, LWS, NOT_URI, skipLws, skipQuoted, skipUri, trimEnd } from '../message/chars.js';
 import { unfold } from '../message/unfold.js';
 import { parseParams, quote, unquote } from './param.js';
 
@@ -60,29 +60,25 @@ export function scanNameAddr(s: string, from: number, to: number, span: NameAddr
   span.display = start;
   span.displayEnd = start;
   span.params = at;
-  return colon && isUri(s, start, trimEnd(s, start, at), span) && !questioned(s, span);
+  const end = trimEnd(s, start, at);
+  return colon && skipUri(s, start, end) === end && isUri(s, start, end, span) && !questioned(s, span);
 }
 
 function scanAngle(s: string, angle: number, to: number, span: NameAddrSpan): boolean {
-  const close = s.indexOf('>', angle + 1);
-  if (close < 0 || close >= to || !isUri(s, angle + 1, close, span)) return false;
-  const rest = skipLws(s, close + 1, to);
+  const close = skipUri(s, angle + 1, to);
+  if (close >= to || s.charCodeAt(close) !== 62 || !isUri(s, angle + 1, close, span)) return false;
+  const rest = close + 1 < to ? skipLws(s, close + 1, to) : to;
   span.params = rest;
   return rest === to || s.charCodeAt(rest) === 59;
 }
 
-/** A scheme, a colon, something after it, and nothing that stands in no URI. */
+/** A scheme, a colon, and something after it; that no byte is out of place was seen before. */
 function isUri(s: string, from: number, to: number, span: NameAddrSpan): boolean {
   span.uri = from;
   span.uriEnd = to;
   if (to - from < 3 || !isAlpha(s.charCodeAt(from))) return false;
-  let colon = -1;
-  for (let i = from; i < to; i++) {
-    const c = s.charCodeAt(i);
-    if ((CLASS[c & 255]! & NOT_URI) !== 0) return false;
-    if (c === 58 && colon < 0) colon = i;
-  }
-  return colon > 0 && colon < to - 1;
+  for (let i = from + 1; i < to - 1; i++) if (s.charCodeAt(i) === 58) return true;
+  return false;
 }
 
 /** Outside `<>` a `?` would be read as a header of the URI by some and not by others (RFC 3261 §20.10). */

@@ -10,10 +10,12 @@ export interface ParamSpan {
   valueEnd: number;
   /** False for a flag. */
   given: boolean;
+  /** The value is a token. */
+  token: boolean;
 }
 
 export function paramSpan(): ParamSpan {
-  return { name: 0, nameEnd: 0, value: 0, valueEnd: 0, given: false };
+  return { name: 0, nameEnd: 0, value: 0, valueEnd: 0, given: false, token: false };
 }
 
 /** Most parameters one header value may carry. */
@@ -32,30 +34,40 @@ export function scanParam(s: string, i: number, to: number, span: ParamSpan): nu
   span.value = nameEnd;
   span.valueEnd = nameEnd;
   span.given = false;
-  let at = nameEnd < to && isLws(s, nameEnd) ? skipLws(s, nameEnd, to) : nameEnd;
+  span.token = false;
+  let at = nameEnd;
+  if (at < to && isLws(s, at)) at = skipLws(s, at, to);
   if (at >= to || s.charCodeAt(at) !== 61) return at;
   at++;
   if (at < to && isLws(s, at)) at = skipLws(s, at, to);
-  const end = s.charCodeAt(at) === 34 && at < to ? skipQuoted(s, at, to) : skipValue(s, at, to);
-  if (end < 0) return -1;
+  const end = scanValue(s, at, to, span);
+  return end >= 0 && end < to && isLws(s, end) ? skipLws(s, end, to) : end;
+}
+
+function scanValue(s: string, i: number, to: number, span: ParamSpan): number {
   span.given = true;
-  span.value = at;
+  span.value = i;
+  let end = skipToken(s, i, to);
+  span.token = end > i;
+  if (end < to && s.charCodeAt(end) === 34 && end === i) end = skipQuoted(s, i, to);
+  else if (end < to && s.charCodeAt(end) !== 59) end = skipValue(s, end, to, span);
   span.valueEnd = end;
-  return end < to && isLws(s, end) ? skipLws(s, end, to) : end;
+  return end;
 }
 
 function isLws(s: string, i: number): boolean {
   return (CLASS[s.charCodeAt(i) & 255]! & LWS) !== 0;
 }
 
-/** An unquoted value: more than a token, since addresses and URIs stand here too; ends at `,`, `;` or white space. */
-function skipValue(s: string, i: number, to: number): number {
+/** The rest of an unquoted value: addresses and URIs stand here as well as tokens; ends at `,`, `;` or white space. */
+function skipValue(s: string, i: number, to: number, span: ParamSpan): number {
   let at = i;
   while (at < to) {
     const c = s.charCodeAt(at);
     if (c === 59 || c === 44 || (CLASS[c & 255]! & NOT_URI) !== 0) break;
     at++;
   }
+  if (at > i) span.token = false;
   return at;
 }
 

@@ -31,7 +31,7 @@ export interface ViaSpan {
   branchEnd: number;
   /** An `rport` without value was there. */
   rport: boolean;
-  /** The `,` after this via-parm, or the end of the value. */
+  /** The `,` after this via-parm, or the end of the value; 0 when its parameters are malformed. */
   end: number;
 }
 
@@ -59,7 +59,10 @@ export function scanVia(s: string, from: number, to: number, span: ViaSpan): boo
   return scanViaParams(s, at, to, span);
 }
 
-/** `SIP/2.0/`, with white space around the slashes; index of the transport, -1 for anything else. */
+/**
+ * `SIP/2.0/`, with white space around the slashes; index of the transport, -1 for anything else. The version may be
+ * any token (§25.1): a 505 has to find its way back as well.
+ */
 function scanProtocol(s: string, i: number, to: number): number {
   if (s.startsWith('SIP/2.0/', i) && i + 8 < to) return (CLASS[s.charCodeAt(i + 8) & 255]! & LWS) === 0 ? i + 8 : skipLws(s, i + 8, to);
   const name = skipToken(s, i, to);
@@ -67,7 +70,7 @@ function scanProtocol(s: string, i: number, to: number): number {
   const version = afterSlash(s, name, to);
   if (version < 0) return -1;
   const versionEnd = skipToken(s, version, to);
-  return s.slice(version, versionEnd) === '2.0' ? afterSlash(s, versionEnd, to) : -1;
+  return versionEnd > version ? afterSlash(s, versionEnd, to) : -1;
 }
 
 function afterSlash(s: string, i: number, to: number): number {
@@ -116,13 +119,14 @@ function scanViaParams(s: string, i: number, to: number, span: ViaSpan): boolean
   span.branch = 0;
   span.branchEnd = 0;
   span.rport = false;
+  span.end = 0;
   let at = i;
   while (at < to && s.charCodeAt(at) === 59) {
     at = scanParam(s, at + 1, to, param);
     if (at < 0) return false;
     if (isParam(s, param, 'branch')) {
       // A second branch, or one that is no token, could be read differently further on.
-      if (span.branchEnd !== 0 || !param.given || skipToken(s, param.value, param.valueEnd) !== param.valueEnd) return false;
+      if (span.branchEnd !== 0 || !param.token) return false;
       span.branch = param.value;
       span.branchEnd = param.valueEnd;
     } else if (!param.given && isParam(s, param, 'rport')) span.rport = true;

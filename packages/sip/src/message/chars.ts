@@ -60,6 +60,13 @@ export function skipToken(s: string, i: number, to: number): number {
   return at;
 }
 
+/** First index at or after `i` of a byte that stands in no URI. */
+export function skipUri(s: string, i: number, to: number): number {
+  let at = i;
+  while (at < to && (CLASS[s.charCodeAt(at) & 255]! & NOT_URI) === 0) at++;
+  return at;
+}
+
 /** `s[i]` is the opening quote; index after the closing one, -1 when there is none before `to`. */
 export function skipQuoted(s: string, i: number, to: number): number {
   for (let at = i + 1; at < to; at++) {

@@ -1,3 +1,5 @@
+import { CLASS, skipToken, TOKEN } from './chars.js';
+
 /** Small number of a header this product knows by name; 0 = other. */
 export type HeaderId = number;
 
@@ -53,41 +55,66 @@ export function headerName(h: HeaderId): string {
   return NAMES[h] ?? '';
 }
 
-/** Spellings by (first letter, length), so that a lookup compares one or two candidates. */
-const BUCKETS = new Array<{ readonly lower: string; readonly id: HeaderId }[] | undefined>(128 * 32).fill(undefined);
+/**
+ * All spellings as a trie: row of 32 per node, indexed by the low five bits of a letter, or 0 for `-`.
+ * One pass over a name checks it, finds its end and its id.
+ */
+const ROW = 32;
+/** One node per letter at most, and the root. */
+const NODES = 1 + KNOWN.reduce((n, [, name, compact]) => n + name.length + compact.length, 0);
+const NEXT = new Uint16Array(ROW * NODES);
+const ACCEPT = new Uint8Array(NODES);
+/** Byte → column + 1 of a row; 0 for what stands in no known name. */
+const COLUMN = new Uint8Array(256);
+for (let c = 97; c <= 122; c++) {
+  COLUMN[c] = (c & 31) + 1;
+  COLUMN[c - 32] = (c & 31) + 1;
+}
+COLUMN[45] = 1;
+
+let nodes = 1;
 for (let i = 0; i < KNOWN.length; i++) {
   const [, name, compact] = KNOWN[i] as (typeof KNOWN)[number];
-  for (const spelling of compact === '' ? [name] : [name, compact]) {
-    const lower = spelling.toLowerCase();
-    const slot = (lower.charCodeAt(0) << 5) | lower.length;
-    const bucket = BUCKETS[slot] ?? [];
-    bucket.push({ lower, id: i + 1 });
-    BUCKETS[slot] = bucket;
-  }
+  learn(name, i + 1);
+  if (compact !== '') learn(compact, i + 1);
 }
 
-/** Id of the name at `s[at .. at + length)`, long or compact, in any case. */
-export function headerIdAt(s: string, at: number, length: number): HeaderId {
-  if (length > 31) return 0;
-  const bucket = BUCKETS[((s.charCodeAt(at) | 0x20) & 127) << 5 | length];
-  if (bucket === undefined) return 0;
-  for (let k = 0; k < bucket.length; k++) {
-    const entry = bucket[k] as { readonly lower: string; readonly id: HeaderId };
-    if (sameName(s, at, entry.lower)) return entry.id;
+function learn(spelling: string, id: HeaderId): void {
+  let node = 0;
+  for (let i = 0; i < spelling.length; i++) {
+    const cell = node * ROW + COLUMN[spelling.charCodeAt(i)]! - 1;
+    if (NEXT[cell] === 0) NEXT[cell] = nodes++;
+    node = NEXT[cell]!;
   }
-  return 0;
+  ACCEPT[node] = id;
 }
 
+/** Ids fit in the low byte of what `scanHeaderName` returns. */
+export const NAME_END = 256;
+
+/**
+ * Reads the field name at `s[at]`. Returns `end * NAME_END + id`: `end` is where token characters stop (`at` when there
+ * is no name at all), `id` 0 for a name that isn't known.
+ */
+export function scanHeaderName(s: string, at: number): number {
+  let node = 0;
+  let i = at;
+  for (;;) {
+    const column = COLUMN[s.charCodeAt(i)]!;
+    if (column > 0) {
+      node = NEXT[node * ROW + column - 1]!;
+      if (node === 0) break;
+      i++;
+      continue;
+    }
+    if (i > at && (CLASS[s.charCodeAt(i) & 255]! & TOKEN) === 0) return i * NAME_END + ACCEPT[node]!;
+    break;
+  }
+  return skipToken(s, i, s.length) * NAME_END;
+}
+
+/** Id of a name, long or compact, in any case; 0 for others. */
 export function headerId(name: string): HeaderId {
-  return headerIdAt(name, 0, name.length);
-}
-
-/** Case-insensitive for letters; `lower` is already in lower case and as long as the name. */
-function sameName(s: string, at: number, lower: string): boolean {
-  for (let i = 0; i < lower.length; i++) {
-    const c = s.charCodeAt(at + i);
-    if (c !== lower.charCodeAt(i) && (c | 0x20) !== lower.charCodeAt(i)) return false;
-    if (c < 64 && c !== lower.charCodeAt(i)) return false;
-  }
-  return true;
+  const found = scanHeaderName(name, 0);
+  return Math.trunc(found / NAME_END) === name.length ? found % NAME_END : 0;
 }

@@ -69,6 +69,7 @@ const param = paramSpan();
 function topVia(m: MessageView, top: number, peer: Endpoints, j: number): string {
   const s = m.text;
   const v = m.via;
+  if (v.end === 0) return m.line(top);
   let kept = '';
   let at = v.params;
   while (at < v.end) {

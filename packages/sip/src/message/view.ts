@@ -3,8 +3,8 @@ import { MAX_CSEQ } from '../header/cseq.js';
 import { type NameAddrSpan, nameAddrSpan, scanNameAddr } from '../header/name-addr.js';
 import { isParam, type ParamSpan, paramSpan, scanParam } from '../header/param.js';
 import { scanVia, sentByOf, transportAt, type ViaSpan, viaSpan } from '../header/via.js';
-import { allOf, CLASS, decimal, NOT_URI, skipLws, skipToken, TOKEN, trimEnd, WORD } from './chars.js';
-import { H, HEADER_IDS, type HeaderId, headerIdAt } from './header-id.js';
+import { allOf, decimal, skipLws, skipToken, skipUri, TOKEN, trimEnd, WORD } from './chars.js';
+import { H, HEADER_IDS, type HeaderId, headerId, NAME_END, scanHeaderName } from './header-id.js';
 import { methodAt } from './method.js';
 import { splitList, unfold } from './unfold.js';
 
@@ -71,7 +71,7 @@ export class MessageView {
   readonly #valueEnd = new Int32Array(MAX_HEADERS);
   readonly #lineEnd = new Int32Array(MAX_HEADERS);
   readonly #folded = new Uint8Array(MAX_HEADERS);
-  readonly #first = new Int16Array(HEADER_IDS);
+  readonly #first = new Int16Array(HEADER_IDS).fill(-1);
   #fault: Reason | undefined = undefined;
   #viaOk = false;
   #fromTag = 0;
@@ -149,7 +149,7 @@ export class MessageView {
 
   /** First value of a header by name, in any case; '' when absent. */
   named(name: string): string {
-    const h = headerIdAt(name, 0, name.length);
+    const h = headerId(name);
     if (h !== 0) return this.get(h);
     const lower = name.toLowerCase();
     for (let i = 0; i < this.count; i++) {
@@ -206,7 +206,6 @@ export class MessageView {
     this.uri = '';
     this.status = 0;
     this.reasonPhrase = '';
-    this.count = 0;
     this.cseq = -1;
     this.cseqMethod = '';
     this.maxForwards = -1;
@@ -218,7 +217,10 @@ export class MessageView {
     this.bodyEnd = text.length;
     this.via.branch = 0;
     this.via.branchEnd = 0;
-    this.#first.fill(-1);
+    this.via.params = 0;
+    this.via.end = 0;
+    for (let i = 0; i < this.count; i++) this.#first[this.#ids[i]!] = -1;
+    this.count = 0;
     this.#fault = undefined;
     this.#viaOk = false;
     this.#fromTag = 0;
@@ -236,7 +238,7 @@ export class MessageView {
   /** `s[from .. to)` is the start line without CRLF (RFC 3261 §7.1, §7.2). */
   #startLine(from: number, to: number): void {
     const s = this.text;
-    if (isVersion(s, from) && s.charCodeAt(from + 3) === 47) {
+    if (isVersion(s, from)) {
       this.#statusLine(from, to);
       return;
     }
@@ -247,13 +249,12 @@ export class MessageView {
       this.#fail('malformed-start-line');
       return;
     }
-    let at = methodEnd + 1;
-    while (at < to && (CLASS[s.charCodeAt(at) & 255]! & NOT_URI) === 0) at++;
-    this.uri = s.slice(methodEnd + 1, at);
-    const scheme = s.charCodeAt(methodEnd + 1) | 0x20;
-    if (s.charCodeAt(at) !== 32 || scheme < 97 || scheme > 122) this.#fail('malformed-start-line');
-    else if (!isVersion(s, at + 1) || s.charCodeAt(at + 4) !== 47) this.#fail('malformed-start-line');
-    else if (!isTwoZero(s, at + 5, to)) this.#fail(allOf(s, at + 5, to, TOKEN) ? 'unsupported-version' : 'malformed-start-line');
+    const uri = methodEnd + 1;
+    const uriEnd = skipUri(s, uri, to);
+    const scheme = s.charCodeAt(uri) | 0x20;
+    this.uri = s.slice(uri, uriEnd);
+    if (s.charCodeAt(uriEnd) !== 32 || scheme < 97 || scheme > 122 || !isVersion(s, uriEnd + 1)) this.#fail('malformed-start-line');
+    else if (!isTwoZero(s, uriEnd + 5, to)) this.#fail(allOf(s, uriEnd + 5, to, TOKEN) ? 'unsupported-version' : 'malformed-start-line');
     else if (!this.uri.includes(':')) this.#fail('malformed-uri');
   }
 
@@ -283,79 +284,75 @@ export class MessageView {
     const s = this.text;
     let at = p;
     let n = 0;
-    for (;;) {
-      if (s.charCodeAt(at) === 13 && s.charCodeAt(at + 1) === 10) {
-        this.#headEnd = at;
-        this.bodyStart = at + 2;
-        break;
-      }
-      let lf = s.indexOf('\n', at);
-      let folds = 0;
-      for (;;) {
-        if (lf < 0) {
-          this.#fail('malformed-header');
-          return false;
-        }
-        if (s.charCodeAt(lf - 1) !== 13) {
-          this.#fail('malformed-header');
-          return false;
-        }
-        const c = s.charCodeAt(lf + 1);
-        if (c !== 32 && c !== 9) break;
-        lf = s.indexOf('\n', lf + 1);
-        folds = 1;
-      }
-      if (n >= MAX_HEADERS) {
-        this.#fail('too-many-headers');
-        return false;
-      }
-      if (this.#headerLine(n, at, lf - 1)) {
-        this.#folded[n] = folds;
-        n++;
-        this.count = n;
-      } else this.#fail('malformed-header');
-      at = lf + 1;
+    while (s.charCodeAt(at) !== 13 || s.charCodeAt(at + 1) !== 10) {
+      if (at === s.length) return this.#cut(at);
+      const end = this.#lineEnding(at);
+      if (end < 0) return this.#stop('malformed-header');
+      if (n === MAX_HEADERS) return this.#stop('too-many-headers');
+      if (this.#headerLine(n, at, end)) this.count = ++n;
+      else this.#fail('malformed-header');
+      at = end + 2;
     }
-    return this.#clean();
+    this.#headEnd = at;
+    this.bodyStart = at + 2;
+    const nul = s.indexOf('\0');
+    return nul < 0 || nul >= at || this.#stop('malformed-header');
+  }
+
+  #stop(reason: Reason): false {
+    this.#fail(reason);
+    return false;
+  }
+
+  /** The text ends at a line's end without the empty line: what there is may still be answered. */
+  #cut(at: number): boolean {
+    this.#headEnd = at;
+    this.#fail('malformed-header');
+    return !this.text.includes('\0');
+  }
+
+  /**
+   * Index of the CR that ends the header starting at `at`, folds included; -1 when it doesn't end, or when a CR or LF
+   * stands alone in it. Sets `folds`.
+   */
+  #lineEnding(at: number): number {
+    const s = this.text;
+    let cr = s.indexOf('\r', at);
+    folds = 0;
+    // LF is looked for as well: one without CR would be a line's end to somebody else.
+    if (cr < 0 || s.indexOf('\n', at) !== cr + 1) return -1;
+    let c = s.charCodeAt(cr + 2);
+    while (c === 32 || c === 9) {
+      folds = 1;
+      const from = cr + 2;
+      cr = s.indexOf('\r', from);
+      if (cr < 0 || s.indexOf('\n', from) !== cr + 1) return -1;
+      c = s.charCodeAt(cr + 2);
+    }
+    return cr;
   }
 
   /** `s[from .. to)` is one header without its CRLF; false when it has no name or no colon. */
   #headerLine(n: number, from: number, to: number): boolean {
     const s = this.text;
-    const nameEnd = skipToken(s, from, to);
-    if (nameEnd === from) return false;
-    let at = nameEnd;
-    let c = s.charCodeAt(at);
-    while (c === 32 || c === 9) c = s.charCodeAt(++at);
-    if (c !== 58) return false;
-    const value = skipLws(s, at + 1, to);
-    const id = headerIdAt(s, from, nameEnd - from);
+    const found = scanHeaderName(s, from);
+    const nameEnd = (found / NAME_END) | 0;
+    const id = found & (NAME_END - 1);
+    let colon = nameEnd;
+    let c = s.charCodeAt(colon);
+    while (c === 32 || c === 9) c = s.charCodeAt(++colon);
+    if (c !== 58 || nameEnd === from) return false;
+    let value = colon + 2;
+    if (s.charCodeAt(colon + 1) !== 32 || s.charCodeAt(value) <= 32) value = skipLws(s, colon + 1, to);
     this.#ids[n] = id;
     this.#line[n] = from;
     this.#nameEnd[n] = nameEnd;
     this.#value[n] = value;
-    this.#valueEnd[n] = trimEnd(s, value, to);
+    this.#valueEnd[n] = s.charCodeAt(to - 1) > 32 ? to : trimEnd(s, value, to);
     this.#lineEnd[n] = to + 2;
+    this.#folded[n] = folds;
     if (this.#first[id]! < 0) this.#first[id] = n;
-    else if (SINGLE[id] === 1) this.#fail('duplicate-header');
-    return true;
-  }
-
-  /** No NUL and no CR without its LF in the head. LF without CR was found on the way. */
-  #clean(): boolean {
-    const s = this.text;
-    const end = this.bodyStart;
-    const nul = s.indexOf('\0');
-    if (nul >= 0 && nul < end) {
-      this.#fail('malformed-header');
-      return false;
-    }
-    for (let cr = s.indexOf('\r'); cr >= 0 && cr < end; cr = s.indexOf('\r', cr + 2)) {
-      if (s.charCodeAt(cr + 1) !== 10) {
-        this.#fail('malformed-header');
-        return false;
-      }
-    }
+    else if (SINGLE[id] === 1) this.#fail(id === H.contentLength ? 'malformed-content-length' : 'duplicate-header');
     return true;
   }
 
@@ -366,7 +363,7 @@ export class MessageView {
     this.#readCallId();
     this.#readCSeq();
     this.#readMaxForwards();
-    for (const h of MANDATORY) if (this.#first[h]! < 0) this.#fail('missing-header');
+    for (let k = 0; k < MANDATORY.length; k++) if (this.#first[MANDATORY[k] as HeaderId]! < 0) this.#fail('missing-header');
   }
 
   #readVia(): void {
@@ -415,7 +412,7 @@ export class MessageView {
       at = scanParam(s, at + 1, to, param);
       if (at < 0) return false;
       if (!isParam(s, param, 'tag')) continue;
-      if (tagEnd !== 0 || skipToken(s, param.value, param.valueEnd) !== param.valueEnd || !param.given || param.value === param.valueEnd) return false;
+      if (tagEnd !== 0 || !param.token) return false;
       tag = param.value;
       tagEnd = param.valueEnd;
     }
@@ -471,17 +468,20 @@ export class MessageView {
   }
 
   #judgeAnswerable(): void {
-    if (!this.isRequest || this.method === '' || this.method === 'ACK' || !this.#viaOk) return;
+    // A Via whose parameters are malformed still names its sender.
+    if (!this.isRequest || this.method === '' || this.method === 'ACK' || this.via.params === 0) return;
     this.answerable = MANDATORY.every(h => this.#first[h]! >= 0);
   }
 }
 
+// Second results of the scans above.
 let tag = 0;
 let tagEnd = 0;
+let folds = 0;
 
-/** `SIP`, in any case (RFC 3261 §7.1: the version is case-insensitive). */
+/** `SIP/`, in any case (RFC 3261 §7.1: the version is case-insensitive). */
 function isVersion(s: string, at: number): boolean {
-  return (s.charCodeAt(at) | 0x20) === 115 && (s.charCodeAt(at + 1) | 0x20) === 105 && (s.charCodeAt(at + 2) | 0x20) === 112;
+  return (s.charCodeAt(at) | 0x20) === 115 && (s.charCodeAt(at + 1) | 0x20) === 105 && (s.charCodeAt(at + 2) | 0x20) === 112 && s.charCodeAt(at + 3) === 47;
 }
 
 function isTwoZero(s: string, from: number, to: number): boolean {
