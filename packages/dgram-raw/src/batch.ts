@@ -1,8 +1,17 @@
-import { BATCH, type Endpoint, Endpoints, type Family, type ListenerSink, type Rx, type Via, formatEndpoint } from '@drawbridge/core';
+import {
+  BATCH,
+  type Endpoint,
+  Endpoints,
+  type Family,
+  formatEndpoint,
+  type ListenerSink,
+  type Rx,
+  type Via,
+} from '@drawbridge/core';
 import { MSG_DONTWAIT, MSG_TRUNC } from './constants.js';
 import { EAGAIN, EINTR, type Libc, type PollCallback, type PollHandle, pinned } from './libc.js';
-import { openSocket, socketDrops } from './socket.js';
 import { readSockaddr, SOCKADDR_WORDS, sockaddrBytes, writeSockaddr } from './sockaddr.js';
+import { openSocket, socketDrops } from './socket.js';
 import type { UdpCounters, UdpListener, UdpOptions } from './udp.js';
 import { FLAGS, HEADER_BYTES, HEADER_WORDS, LENGTH, MessageVector } from './vector.js';
 
@@ -42,7 +51,15 @@ export class BatchUdp implements UdpListener {
 
   readonly #rxData = pinned(BATCH * SLOT);
   readonly #rxVector: MessageVector;
-  readonly #rx: { count: number; bytes: Buffer; at: Uint32Array; len: Uint32Array; via: Uint32Array; peer: Endpoints; local: Endpoints };
+  readonly #rx: {
+    count: number;
+    bytes: Buffer;
+    at: Uint32Array;
+    len: Uint32Array;
+    via: Uint32Array;
+    peer: Endpoints;
+    local: Endpoints;
+  };
 
   readonly #txData = pinned(QUEUE_BYTES) as Latin1Buffer;
   readonly #txVector: MessageVector;
@@ -115,7 +132,8 @@ export class BatchUdp implements UdpListener {
   flush(): void {
     if (this.#blocked || this.#closed) return;
     while (this.#head < this.#tail) {
-      const vector = this.#head === 0 ? this.#txVector.headers : this.#txVector.headers.subarray(this.#head * HEADER_BYTES);
+      const vector =
+        this.#head === 0 ? this.#txVector.headers : this.#txVector.headers.subarray(this.#head * HEADER_BYTES);
       const sent = this.#libc.sendmmsg(this.#fd, vector, this.#tail - this.#head, MSG_DONTWAIT);
       if (sent > 0) {
         this.counters.sent += sent;
@@ -157,7 +175,8 @@ export class BatchUdp implements UdpListener {
     if (!this.#closed && len <= MAX_PAYLOAD[this.#family]) {
       if (this.#tail === QUEUE || this.#end + len > QUEUE_BYTES) this.flush();
       const fits = this.#tail < QUEUE && this.#end + len <= QUEUE_BYTES;
-      if (fits && writeSockaddr(this.#txVector.names, this.#tail * SOCKADDR_WORDS, this.#family, to, j)) return this.#end;
+      if (fits && writeSockaddr(this.#txVector.names, this.#tail * SOCKADDR_WORDS, this.#family, to, j))
+        return this.#end;
     }
     this.counters.refused++;
     return -1;

@@ -1,5 +1,16 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
-import { BATCH, canonicalAddress, type Endpoint, Endpoints, type Family, familyOf, formatEndpoint, type ListenerSink, type Rx, type Via } from '@drawbridge/core';
+import {
+  BATCH,
+  canonicalAddress,
+  type Endpoint,
+  Endpoints,
+  type Family,
+  familyOf,
+  formatEndpoint,
+  type ListenerSink,
+  type Rx,
+  type Via,
+} from '@drawbridge/core';
 import { SocketError } from './errors.js';
 import { bindError } from './socket.js';
 import type { UdpCounters, UdpListener, UdpOptions } from './udp.js';
@@ -21,7 +32,15 @@ export class FallbackUdp implements UdpListener {
   readonly #socket: Socket;
   readonly #family: Family;
   readonly #largest: number;
-  readonly #rx: { count: number; bytes: Buffer; at: Uint32Array; len: Uint32Array; via: Uint32Array; peer: Endpoints; local: Endpoints };
+  readonly #rx: {
+    count: number;
+    bytes: Buffer;
+    at: Uint32Array;
+    len: Uint32Array;
+    via: Uint32Array;
+    peer: Endpoints;
+    local: Endpoints;
+  };
   #sink: ListenerSink | undefined;
   #end = 0;
   #scheduled = false;
@@ -54,7 +73,11 @@ export class FallbackUdp implements UdpListener {
 
   static async open(options: UdpOptions, because: string): Promise<FallbackUdp> {
     const address = canonicalAddress(options.address);
-    if (address === undefined) throw new SocketError('address-not-available', `"${options.address}" is not an IP address; write it as 192.0.2.1 or 2001:db8::1.`);
+    if (address === undefined)
+      throw new SocketError(
+        'address-not-available',
+        `"${options.address}" is not an IP address; write it as 192.0.2.1 or 2001:db8::1.`,
+      );
     const family = familyOf(address);
     const socket = createSocket({
       type: family === 4 ? 'udp4' : 'udp6',
@@ -107,7 +130,10 @@ export class FallbackUdp implements UdpListener {
 
   #fits(to: Endpoints, j: number, len: number): boolean {
     const fits =
-      this.#closing === undefined && len <= MAX_PAYLOAD[this.#family] && to.family(j) === this.#family && this.#socket.getSendQueueCount() < QUEUE;
+      this.#closing === undefined &&
+      len <= MAX_PAYLOAD[this.#family] &&
+      to.family(j) === this.#family &&
+      this.#socket.getSendQueueCount() < QUEUE;
     if (!fits) this.counters.refused++;
     return fits;
   }

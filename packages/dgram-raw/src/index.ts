@@ -1,10 +1,10 @@
-export { KernelError, type KernelReason, SocketError, type SocketReason } from './errors.js';
-export { openUdp, type UdpCounters, type UdpListener, type UdpOptions } from './udp.js';
-export { type Probe, probe, type ProbeReport } from './probe.js';
-export { type Libc, loadLibc } from './libc.js';
-export { PortSockets } from './ports.js';
-export { openRawSocket, RawSender, type RawSenderOptions } from './raw.js';
-export { HEADROOM, SteeredReceiver, SteeredSocket, type SteeringOptions } from './steered.js';
 export { type AssembledProgram, Assembler, disassemble, HELPER } from './bpf/assembler.js';
 export { ATTACH_TYPE, Bpf, BpfMap, F_MMAPABLE, MAP_TYPE, PROGRAM_TYPE } from './bpf/bpf.js';
 export { steeringProgram } from './bpf/steer.js';
+export { KernelError, type KernelReason, SocketError, type SocketReason } from './errors.js';
+export { type Libc, loadLibc } from './libc.js';
+export { PortSockets } from './ports.js';
+export { type Probe, type ProbeOptions, type ProbeReport, probe } from './probe.js';
+export { openRawSocket, RawSender, type RawSenderOptions } from './raw.js';
+export { HEADROOM, SteeredReceiver, SteeredSocket, type SteeringOptions } from './steered.js';
+export { openUdp, type UdpCounters, type UdpListener, type UdpOptions } from './udp.js';

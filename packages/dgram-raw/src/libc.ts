@@ -60,7 +60,8 @@ async function bindLibc(): Promise<Libc | string> {
   if (process.platform !== 'linux') return `batched sockets need Linux, this is ${process.platform}`;
   const sysBpf = SYS_BPF[process.arch];
   // The structures below are laid out for 64-bit little-endian Linux.
-  if (sysBpf === undefined || endianness() !== 'LE') return `batched sockets need x64 or arm64, this is ${process.arch}`;
+  if (sysBpf === undefined || endianness() !== 'LE')
+    return `batched sockets need x64 or arm64, this is ${process.arch}`;
   try {
     const { default: koffi } = await import('koffi');
     const lib = koffi.load(null);
@@ -68,9 +69,9 @@ async function bindLibc(): Promise<Libc | string> {
     const syscall = call<(n: number, a: number, b: Buffer, c: number) => number>(
       'long syscall(long, long, void *, long)',
     );
-    const mmap = call<(at: null, length: number, protection: number, flags: number, fd: number, offset: number) => unknown>(
-      'void *mmap(void *, size_t, int, int, int, long)',
-    );
+    const mmap = call<
+      (at: null, length: number, protection: number, flags: number, fd: number, offset: number) => unknown
+    >('void *mmap(void *, size_t, int, int, int, long)');
     const munmap = call<(at: unknown, length: number) => number>('int munmap(void *, size_t)');
     return {
       socket: call('int socket(int, int, int)'),

@@ -1,8 +1,8 @@
 import { Endpoints, type Family } from '@drawbridge/core';
 import * as C from './constants.js';
 import { type Libc, pinned } from './libc.js';
-import { type OpenSocket, openSocket, setDscp } from './socket.js';
 import { readSockaddr, SOCKADDR_WORDS, sockaddrBytes, writeSockaddr } from './sockaddr.js';
+import { type OpenSocket, openSocket, setDscp } from './socket.js';
 import { FLAGS, HEADER_BYTES, HEADER_WORDS, LENGTH, MessageVector } from './vector.js';
 
 /** struct epoll_event is packed on x86-64 and nowhere else. */
@@ -106,7 +106,12 @@ export class PortSockets {
   send(fd: number, family: Family, n: number, done: (position: number, sent: boolean) => void): void {
     const v = this.#tx[family];
     for (let head = 0; head < n; ) {
-      const sent = this.#libc.sendmmsg(fd, head === 0 ? v.headers : v.headers.subarray(head * HEADER_BYTES), n - head, C.MSG_DONTWAIT);
+      const sent = this.#libc.sendmmsg(
+        fd,
+        head === 0 ? v.headers : v.headers.subarray(head * HEADER_BYTES),
+        n - head,
+        C.MSG_DONTWAIT,
+      );
       for (let k = 0; k < Math.max(1, sent); k++) done(head + k, sent > 0);
       head += Math.max(1, sent);
     }

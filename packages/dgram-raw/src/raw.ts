@@ -2,8 +2,8 @@ import type { Endpoints, Family } from '@drawbridge/core';
 import * as C from './constants.js';
 import { KernelError } from './errors.js';
 import { EAGAIN, EINTR, errnoName, type Libc } from './libc.js';
-import { bindError, openSocket, setBuffer, setDscp } from './socket.js';
 import { SOCKADDR_WORDS, sockaddrBytes, sockaddrOf, swap16, writeSockaddr } from './sockaddr.js';
+import { bindError, openSocket, setBuffer, setDscp } from './socket.js';
 import { HEADER_BYTES, MessageVector } from './vector.js';
 
 const IPV4_HEADER = 20;
@@ -16,11 +16,21 @@ export function openRawSocket(libc: Libc, address: string, sendBuffer = 16 << 20
   const target = sockaddrOf(address, 0);
   if (target === undefined) throw new TypeError(`not an address: ${address}`);
   // IPPROTO_RAW means "header included" in both families, and such a socket receives nothing.
-  const fd = libc.socket(target.family === 4 ? C.AF_INET : C.AF_INET6, C.SOCK_RAW | C.SOCK_NONBLOCK | C.SOCK_CLOEXEC, C.IPPROTO_RAW);
+  const fd = libc.socket(
+    target.family === 4 ? C.AF_INET : C.AF_INET6,
+    C.SOCK_RAW | C.SOCK_NONBLOCK | C.SOCK_CLOEXEC,
+    C.IPPROTO_RAW,
+  );
   if (fd < 0) {
     const code = errnoName(libc.errno());
     const denied = code === 'EPERM' || code === 'EACCES';
-    throw new KernelError(denied ? 'permission' : 'unsupported', denied ? `Opening a raw socket: needs CAP_NET_RAW or root (${code}).` : `Opening a raw socket: not supported here (${code}).`, code);
+    throw new KernelError(
+      denied ? 'permission' : 'unsupported',
+      denied
+        ? `Opening a raw socket: needs CAP_NET_RAW or root (${code}).`
+        : `Opening a raw socket: not supported here (${code}).`,
+      code,
+    );
   }
   if (libc.bind(fd, target.bytes, target.bytes.length) < 0) {
     const code = errnoName(libc.errno());

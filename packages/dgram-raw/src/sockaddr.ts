@@ -1,4 +1,11 @@
-import { type Endpoint, ENDPOINT_WORDS, type Endpoints, type Family, formatAddressWords, parseAddressWords } from '@drawbridge/core';
+import {
+  ENDPOINT_WORDS,
+  type Endpoint,
+  type Endpoints,
+  type Family,
+  formatAddressWords,
+  parseAddressWords,
+} from '@drawbridge/core';
 import { AF_INET, AF_INET6 } from './constants.js';
 import { pinned } from './libc.js';
 
@@ -47,7 +54,14 @@ export function readSockaddr(words: Uint32Array, at: number, to: Endpoints, j: n
   const port = swap16(first >>> 16);
   if ((first & 0xffff) === AF_INET) to.setV4(j, swap32(words[at + 1]!), port);
   else {
-    to.setWords(j, swap32(words[at + 2]!), swap32(words[at + 3]!), swap32(words[at + 4]!), swap32(words[at + 5]!), port);
+    to.setWords(
+      j,
+      swap32(words[at + 2]!),
+      swap32(words[at + 3]!),
+      swap32(words[at + 4]!),
+      swap32(words[at + 5]!),
+      port,
+    );
   }
 }
 

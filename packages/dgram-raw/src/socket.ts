@@ -54,7 +54,11 @@ export interface SocketSettings {
 /** A non-blocking UDP socket bound to one address. Throws SocketError; leaves nothing open when it does. */
 export function openSocket(libc: Libc, at: Endpoint, settings: SocketSettings, blocking = false): OpenSocket {
   const target = sockaddrOf(at.address, at.port);
-  if (target === undefined) throw new SocketError('address-not-available', `"${at.address}" is not an IP address; write it as 192.0.2.1 or 2001:db8::1.`);
+  if (target === undefined)
+    throw new SocketError(
+      'address-not-available',
+      `"${at.address}" is not an IP address; write it as 192.0.2.1 or 2001:db8::1.`,
+    );
   const family = settings.dual === true ? 6 : target.family;
   const bytes = family === target.family ? target.bytes : mapped(target.bytes);
   const type = C.SOCK_DGRAM | C.SOCK_CLOEXEC | (blocking ? 0 : C.SOCK_NONBLOCK);

@@ -4,8 +4,8 @@ import { BITMAP_BYTES, steeringProgram } from './bpf/steer.js';
 import * as C from './constants.js';
 import { KernelError } from './errors.js';
 import { errnoName, int32, type Libc, pinned } from './libc.js';
-import { openSocket, setBuffer, socketDrops } from './socket.js';
 import { readSockaddr, SOCKADDR_WORDS } from './sockaddr.js';
+import { openSocket, setBuffer, socketDrops } from './socket.js';
 import { CONTROL_LENGTH, FLAGS, HEADER_WORDS, LENGTH, MessageVector } from './vector.js';
 
 export interface SteeringOptions {
@@ -35,7 +35,12 @@ export class SteeredSocket {
   #bits: Uint8Array | undefined;
   readonly #mapped: { readonly unmap: () => void };
 
-  private constructor(libc: Libc, fd: number, descriptors: readonly number[], mapped: { bits: Uint8Array; unmap: () => void }) {
+  private constructor(
+    libc: Libc,
+    fd: number,
+    descriptors: readonly number[],
+    mapped: { bits: Uint8Array; unmap: () => void },
+  ) {
     this.#libc = libc;
     this.fd = fd;
     this.#descriptors = descriptors;
@@ -51,9 +56,22 @@ export class SteeredSocket {
     try {
       const fd = receiveSocket(libc, o);
       descriptors.push(fd);
-      const socks = bpf.createMap({ type: MAP_TYPE.sockmap, keyBytes: 4, valueBytes: 8, entries: 1, name: 'relay_socks' });
+      const socks = bpf.createMap({
+        type: MAP_TYPE.sockmap,
+        keyBytes: 4,
+        valueBytes: 8,
+        entries: 1,
+        name: 'relay_socks',
+      });
       descriptors.push(socks.fd);
-      const ports = bpf.createMap({ type: MAP_TYPE.array, keyBytes: 4, valueBytes: BITMAP_BYTES, entries: o.addresses.length, flags: F_MMAPABLE, name: 'relay_ports' });
+      const ports = bpf.createMap({
+        type: MAP_TYPE.array,
+        keyBytes: 4,
+        valueBytes: BITMAP_BYTES,
+        entries: o.addresses.length,
+        flags: F_MMAPABLE,
+        name: 'relay_ports',
+      });
       descriptors.push(ports.fd);
       mapped = libc.map(ports.fd, o.addresses.length * BITMAP_BYTES);
       const program = bpf.loadProgram({
@@ -121,7 +139,11 @@ function receiveSocket(libc: Libc, o: SteeringOptions): number {
     if (libc.setsockopt(fd, level, name, int32(1), 4) < 0) {
       const code = errnoName(libc.errno());
       libc.close(fd);
-      throw new KernelError('unsupported', `Not supported: needs a kernel that tells the original destination of datagrams (${code}).`, code);
+      throw new KernelError(
+        'unsupported',
+        `Not supported: needs a kernel that tells the original destination of datagrams (${code}).`,
+        code,
+      );
     }
   }
   return fd;
@@ -141,7 +163,10 @@ function boundOutside(libc: Libc, family: Family, o: SteeringOptions): number {
   } finally {
     for (const fd of inside) libc.close(fd);
   }
-  throw new KernelError('limit', `No free UDP port outside ${o.firstPort}–${o.lastPort}: widen net.ipv4.ip_local_port_range or narrow the relay's ports.`);
+  throw new KernelError(
+    'limit',
+    `No free UDP port outside ${o.firstPort}–${o.lastPort}: widen net.ipv4.ip_local_port_range or narrow the relay's ports.`,
+  );
 }
 
 /** Bytes in front of every payload in the slab: a sender builds its IP and UDP headers there. */
@@ -212,4 +237,3 @@ export class SteeredReceiver {
     return kept;
   }
 }
-

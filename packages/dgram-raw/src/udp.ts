@@ -48,7 +48,8 @@ export async function openUdp(options: UdpOptions): Promise<UdpListener> {
   const mode = options.mode ?? 'auto';
   if (mode === 'dgram') return FallbackUdp.open(options, withoutDscp('asked for', options));
   const libc = await loadLibc();
-  if (typeof libc !== 'string') return new BatchUdp(libc, options, mode === 'batch' ? 'asked for' : 'recvmmsg and sendmmsg work here');
+  if (typeof libc !== 'string')
+    return new BatchUdp(libc, options, mode === 'batch' ? 'asked for' : 'recvmmsg and sendmmsg work here');
   if (mode === 'batch') throw new SocketError('unsupported', `${libc}; leave the mode at "auto" to take node:dgram.`);
   return FallbackUdp.open(options, withoutDscp(libc, options));
 }

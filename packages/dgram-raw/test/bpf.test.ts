@@ -1,8 +1,22 @@
 import { readFileSync } from 'node:fs';
 import { Endpoints } from '@drawbridge/core';
 import t from 'tap';
-import { Assembler, Bpf, disassemble, HELPER, KernelError, type Libc, loadLibc, MAP_TYPE, openUdp, PROGRAM_TYPE, SteeredReceiver, SteeredSocket, steeringProgram } from '../src/index.js';
 import { encode } from '../src/bpf/assembler.js';
+import {
+  Assembler,
+  Bpf,
+  disassemble,
+  HELPER,
+  KernelError,
+  type Libc,
+  loadLibc,
+  MAP_TYPE,
+  openUdp,
+  PROGRAM_TYPE,
+  SteeredReceiver,
+  SteeredSocket,
+  steeringProgram,
+} from '../src/index.js';
 
 const FIRST = 20_300;
 const LAST = 20_399;
@@ -35,7 +49,10 @@ t.test('instructions are encoded as the kernel reads them', async t => {
   const code = Buffer.alloc(program.instructions.length * 8);
   encode(program, { m: 7 }, code);
   t.equal(
-    code.toString('hex').replace(/(.{16})/g, '$1 ').trim(),
+    code
+      .toString('hex')
+      .replace(/(.{16})/g, '$1 ')
+      .trim(),
     [
       'b7000000ffffffff', // r0 = -1
       '69123c0000000000', // r2 = *(u16 *)(r1 + 60)
@@ -92,7 +109,11 @@ t.test("a program the verifier rejects is a typed error with the verifier's word
   t.equal(load(new Assembler().opImm('mov', 0, 0).exit()), 'loaded', 'control');
   const error = load(new Assembler().op('mov', 0, 3).exit());
   t.ok(error instanceof KernelError);
-  t.match(error, { reason: 'rejected', message: "The kernel's verifier rejected the program test.", log: /R3 !read_ok/ });
+  t.match(error, {
+    reason: 'rejected',
+    message: "The kernel's verifier rejected the program test.",
+    log: /R3 !read_ok/,
+  });
 });
 
 t.test('without the right to it the error says what is needed', async t => {
@@ -102,13 +123,22 @@ t.test('without the right to it the error says what is needed', async t => {
     SteeredSocket.open(denied, { addresses: ['127.0.0.9'], firstPort: FIRST, lastPort: LAST });
     t.fail('opened');
   } catch (error) {
-    t.match(error, { reason: 'permission', code: 'EPERM', message: 'Creating the map relay_socks: needs CAP_BPF and CAP_NET_ADMIN (or root) (EPERM).' });
+    t.match(error, {
+      reason: 'permission',
+      code: 'EPERM',
+      message: 'Creating the map relay_socks: needs CAP_BPF and CAP_NET_ADMIN (or root) (EPERM).',
+    });
   }
 });
 
 t.test('one socket receives for the open ports of several addresses, and only for them', async t => {
   const l = await libc();
-  const steered = SteeredSocket.open(l, { addresses: ['127.0.0.9', '::1', '127.0.0.10'], firstPort: FIRST, lastPort: LAST, idleMs: 20 });
+  const steered = SteeredSocket.open(l, {
+    addresses: ['127.0.0.9', '::1', '127.0.0.10'],
+    firstPort: FIRST,
+    lastPort: LAST,
+    idleMs: 20,
+  });
   const four = await openUdp({ address: '127.0.0.1', port: 0 });
   const six = await openUdp({ address: '::1', port: 0 });
   t.teardown(async () => {
@@ -122,14 +152,17 @@ t.test('one socket receives for the open ports of several addresses, and only fo
       if (n < 0) throw new Error(`errno ${-n}`);
       for (let i = 0; i < n; i++) {
         t.equal(receiver.peer.port(i), receiver.peer.family(i) === 4 ? four.local.port : six.local.port);
-        got.push(`${receiver.local.address(i)} ${receiver.local.port(i)} ${receiver.bytes.toString('latin1', receiver.at[i]!, receiver.at[i]! + receiver.len[i]!)}`);
+        got.push(
+          `${receiver.local.address(i)} ${receiver.local.port(i)} ${receiver.bytes.toString('latin1', receiver.at[i]!, receiver.at[i]! + receiver.len[i]!)}`,
+        );
       }
     }
     return got;
   };
   const spray = (): void => {
     for (const port of [FIRST, FIRST + 7, FIRST + 8, LAST, LAST + 1]) {
-      for (const address of ['127.0.0.9', '127.0.0.10', '127.0.0.11']) four.text(0, Endpoints.of({ address, port }), 0, `to ${port}`);
+      for (const address of ['127.0.0.9', '127.0.0.10', '127.0.0.11'])
+        four.text(0, Endpoints.of({ address, port }), 0, `to ${port}`);
       six.text(0, Endpoints.of({ address: '::1', port }), 0, `to ${port}`);
     }
     four.flush();
@@ -141,7 +174,11 @@ t.test('one socket receives for the open ports of several addresses, and only fo
   steered.openPort(2, FIRST + 7);
   steered.openPort(1, LAST);
   spray();
-  t.same(take().sort(), [`127.0.0.10 ${FIRST + 7} to ${FIRST + 7}`, `127.0.0.9 ${FIRST} to ${FIRST}`, `::1 ${LAST} to ${LAST}`]);
+  t.same(take().sort(), [
+    `127.0.0.10 ${FIRST + 7} to ${FIRST + 7}`,
+    `127.0.0.9 ${FIRST} to ${FIRST}`,
+    `::1 ${LAST} to ${LAST}`,
+  ]);
   steered.closePort(0, FIRST);
   spray();
   t.same(take().sort(), [`127.0.0.10 ${FIRST + 7} to ${FIRST + 7}`, `::1 ${LAST} to ${LAST}`]);

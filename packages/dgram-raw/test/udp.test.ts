@@ -154,7 +154,14 @@ for (const mode of ['batch', 'dgram'] as const) {
     b.start(0, inbox);
     // A loopback source may not leave the machine: EINVAL or ENETUNREACH; port 0 is refused by the kernel too.
     const to = Endpoints.of(b.local, { address: '203.0.113.1', port: 9 }, { address: '127.0.0.1', port: 0 });
-    for (const [j, m] of [[0, 'first'], [1, 'lost'], [0, 'second'], [2, 'lost'], [0, 'third']] as const) t.equal(a.text(0, to, j, m), true);
+    for (const [j, m] of [
+      [0, 'first'],
+      [1, 'lost'],
+      [0, 'second'],
+      [2, 'lost'],
+      [0, 'third'],
+    ] as const)
+      t.equal(a.text(0, to, j, m), true);
     a.flush();
     t.same(
       (await inbox.count(3)).map(g => g.text),

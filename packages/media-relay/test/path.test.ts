@@ -5,7 +5,16 @@ import { type Endpoint, Endpoints, familyOf, type ListenerSink, type Rx } from '
 import { KernelError, openUdp, SocketError, type UdpListener } from 'node-dgram-raw';
 import t from 'tap';
 import { Gathering } from '../src/path/gathering.js';
-import { COUNT, type DataPath, FLAG, FlowTable, HEADER_F64, type PathEvent, type PathKind, ROW } from '../src/path/path.js';
+import {
+  COUNT,
+  type DataPath,
+  FLAG,
+  FlowTable,
+  HEADER_F64,
+  type PathEvent,
+  type PathKind,
+  ROW,
+} from '../src/path/path.js';
 import { openDataPath } from '../src/path/shell/open.js';
 import type { SteeredPath } from '../src/path/shell/steered.js';
 
@@ -83,7 +92,10 @@ class Phone implements ListenerSink {
   }
   batch(rx: Rx): void {
     for (let i = 0; i < rx.count; i++) {
-      this.got.push({ text: rx.bytes.toString('latin1', rx.at[i]!, rx.at[i]! + rx.len[i]!), from: `${rx.peer.address(i)} ${rx.peer.port(i)}` });
+      this.got.push({
+        text: rx.bytes.toString('latin1', rx.at[i]!, rx.at[i]! + rx.len[i]!),
+        from: `${rx.peer.address(i)} ${rx.peer.port(i)}`,
+      });
     }
     this.#wake?.();
   }
@@ -130,7 +142,10 @@ async function until(phone: Phone, target: Endpoint, heard: Phone): Promise<void
 async function refuses(from: Socket, to: Endpoint): Promise<boolean> {
   from.connect(to.port, to.address);
   await once(from, 'connect');
-  const refused = once(from, 'error').then(() => true, () => true);
+  const refused = once(from, 'error').then(
+    () => true,
+    () => true,
+  );
   from.send(rtp(1));
   const answer = await Promise.race([refused, new Promise<boolean>(resolve => setTimeout(() => resolve(false), 150))]);
   from.disconnect();
@@ -206,7 +221,8 @@ for (const kind of KINDS) {
       packets,
     );
     const deadline = performance.now() + 5000;
-    while (b.table.count(R, COUNT.sent) < 601 && performance.now() < deadline) await new Promise(resolve => setImmediate(resolve));
+    while (b.table.count(R, COUNT.sent) < 601 && performance.now() < deadline)
+      await new Promise(resolve => setImmediate(resolve));
     t.ok(b.table.count(R, COUNT.sent) >= 601);
     t.ok(b.table.f64[HEADER_F64.batches]! > 0);
   });
@@ -320,7 +336,8 @@ for (const kind of KINDS) {
     await warm.path.close();
     const before = descriptors();
     const b = await Bench.open(kind);
-    for (let k = 0; k < 10; k++) b.row(b.table.row(0, FIRST + k), b.table.row(1, FIRST + k), { address: '127.0.0.1', port: 9 });
+    for (let k = 0; k < 10; k++)
+      b.row(b.table.row(0, FIRST + k), b.table.row(1, FIRST + k), { address: '127.0.0.1', port: 9 });
     const left = await Phone.at('127.0.0.1');
     b.row(b.table.row(0, FIRST + 30), b.table.row(0, FIRST + 32), left.udp.local);
     b.row(b.table.row(0, FIRST + 32), b.table.row(0, FIRST + 30), left.udp.local);
@@ -342,7 +359,12 @@ t.test('auto takes the steered path where it works', async t => {
 t.test('an address of another machine is refused in words, whatever the path', async t => {
   const table = FlowTable.create(['203.0.113.5'], FIRST, LAST);
   const open = (path: PathKind | 'auto') =>
-    openDataPath({ addresses: [{ realm: 'x', bind: '203.0.113.5', advertise: '203.0.113.5', family: 4 }], table, path, onEvent: () => {} });
+    openDataPath({
+      addresses: [{ realm: 'x', bind: '203.0.113.5', advertise: '203.0.113.5', family: 4 }],
+      table,
+      path,
+      onEvent: () => {},
+    });
   for (const path of ['steered', 'auto'] as const) {
     const error = await open(path).then(
       p => p.close(),

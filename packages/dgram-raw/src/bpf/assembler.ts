@@ -5,7 +5,17 @@ export type Comparison = 'eq' | 'ne' | 'gt' | 'ge' | 'lt' | 'le' | 'set';
 export type Operation = 'add' | 'sub' | 'mul' | 'or' | 'and' | 'lsh' | 'rsh' | 'xor' | 'mov';
 
 const SIZE = { u8: 0x10, u16: 0x08, u32: 0x00, u64: 0x18 } as const;
-const ALU = { add: 0x00, sub: 0x10, mul: 0x20, or: 0x40, and: 0x50, lsh: 0x60, rsh: 0x70, xor: 0xa0, mov: 0xb0 } as const;
+const ALU = {
+  add: 0x00,
+  sub: 0x10,
+  mul: 0x20,
+  or: 0x40,
+  and: 0x50,
+  lsh: 0x60,
+  rsh: 0x70,
+  xor: 0xa0,
+  mov: 0xb0,
+} as const;
 const JUMP = { eq: 0x10, gt: 0x20, ge: 0x30, set: 0x40, ne: 0x50, lt: 0xa0, le: 0xb0 } as const;
 
 /** Operand source: an immediate or a register. */
@@ -177,8 +187,26 @@ export function encode(program: AssembledProgram, maps: Readonly<Record<string, 
 const SIZE_NAMES = invert(SIZE);
 const ALU_NAMES = invert(ALU);
 const JUMP_NAMES = invert(JUMP);
-const SIGNS: Readonly<Record<string, string>> = { add: '+=', sub: '-=', mul: '*=', or: '|=', and: '&=', lsh: '<<=', rsh: '>>=', xor: '^=', mov: '=' };
-const COMPARES: Readonly<Record<string, string>> = { eq: '==', ne: '!=', gt: '>', ge: '>=', lt: '<', le: '<=', set: '&' };
+const SIGNS: Readonly<Record<string, string>> = {
+  add: '+=',
+  sub: '-=',
+  mul: '*=',
+  or: '|=',
+  and: '&=',
+  lsh: '<<=',
+  rsh: '>>=',
+  xor: '^=',
+  mov: '=',
+};
+const COMPARES: Readonly<Record<string, string>> = {
+  eq: '==',
+  ne: '!=',
+  gt: '>',
+  ge: '>=',
+  lt: '<',
+  le: '<=',
+  set: '&',
+};
 
 /** One line per instruction, decoded from what will be loaded rather than from how it was written. */
 export function disassemble(program: AssembledProgram): string[] {
@@ -196,9 +224,11 @@ export function disassemble(program: AssembledProgram): string[] {
 
 function text(i: Instruction, n: number, labels: ReadonlyMap<number, string>, map: string | undefined): string {
   const target = (): string => labels.get(n + 1 + i.offset) ?? `${n + 1 + i.offset}`;
-  const memory = (r: number): string => `*(${SIZE_NAMES.get(i.code & 0x18)} *)(r${r} ${i.offset < 0 ? '-' : '+'} ${Math.abs(i.offset)})`;
+  const memory = (r: number): string =>
+    `*(${SIZE_NAMES.get(i.code & 0x18)} *)(r${r} ${i.offset < 0 ? '-' : '+'} ${Math.abs(i.offset)})`;
   if (i.code === LD_IMM64) return `r${i.dst} = map ${map ?? i.immediate}`;
-  if (i.code === (JMP | 0x80)) return `call ${Object.entries(HELPER).find(([, id]) => id === i.immediate)?.[0] ?? i.immediate}`;
+  if (i.code === (JMP | 0x80))
+    return `call ${Object.entries(HELPER).find(([, id]) => id === i.immediate)?.[0] ?? i.immediate}`;
   if (i.code === (JMP | 0x90)) return 'exit';
   if (i.code === JMP) return `goto ${target()}`;
   switch (i.code & 7) {
@@ -212,7 +242,12 @@ function text(i: Instruction, n: number, labels: ReadonlyMap<number, string>, ma
       return `r${i.dst} ${SIGNS[ALU_NAMES.get(i.code & 0xf0) ?? '']} ${i.code & X ? `r${i.src}` : i.immediate}`;
     default: {
       const register = (i.code & 7) === JMP32 ? 'w' : 'r';
-      const right = i.code & X ? `${register}${i.src}` : (i.code & 7) === JMP32 ? `0x${(i.immediate >>> 0).toString(16)}` : `${i.immediate}`;
+      const right =
+        i.code & X
+          ? `${register}${i.src}`
+          : (i.code & 7) === JMP32
+            ? `0x${(i.immediate >>> 0).toString(16)}`
+            : `${i.immediate}`;
       return `if ${register}${i.dst} ${COMPARES[JUMP_NAMES.get(i.code & 0xf0) ?? '']} ${right} goto ${target()}`;
     }
   }
@@ -221,4 +256,3 @@ function text(i: Instruction, n: number, labels: ReadonlyMap<number, string>, ma
 function invert(o: Readonly<Record<string, number>>): ReadonlyMap<number, string> {
   return new Map(Object.entries(o).map(([name, value]) => [value, name]));
 }
-

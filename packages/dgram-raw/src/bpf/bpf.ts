@@ -66,7 +66,14 @@ export class Bpf {
     this.libc = libc;
   }
 
-  createMap(o: { type: number; keyBytes: number; valueBytes: number; entries: number; flags?: number; name: string }): BpfMap {
+  createMap(o: {
+    type: number;
+    keyBytes: number;
+    valueBytes: number;
+    entries: number;
+    flags?: number;
+    name: string;
+  }): BpfMap {
     const a = pinned(72);
     a.writeUInt32LE(o.type, 0);
     a.writeUInt32LE(o.keyBytes, 4);
@@ -74,11 +81,23 @@ export class Bpf {
     a.writeUInt32LE(o.entries, 12);
     a.writeUInt32LE(o.flags ?? 0, 16);
     a.write(o.name.slice(0, 15), 28, 'latin1');
-    return new BpfMap(this, this.command(MAP_CREATE, a, `creating the map ${o.name}`), o.name, o.keyBytes, o.valueBytes);
+    return new BpfMap(
+      this,
+      this.command(MAP_CREATE, a, `creating the map ${o.name}`),
+      o.name,
+      o.keyBytes,
+      o.valueBytes,
+    );
   }
 
   /** Loads a program; a rejection carries the end of the verifier's log. Returns its descriptor. */
-  loadProgram(o: { type: number; attach?: number; name: string; program: AssembledProgram; maps: Readonly<Record<string, number>> }): number {
+  loadProgram(o: {
+    type: number;
+    attach?: number;
+    name: string;
+    program: AssembledProgram;
+    maps: Readonly<Record<string, number>>;
+  }): number {
     const code = pinned(o.program.instructions.length * 8);
     encode(o.program, o.maps, code);
     const license = pinned(16);
@@ -101,7 +120,10 @@ export class Bpf {
     const again = this.try(PROG_LOAD, a);
     if (again >= 0) return again;
     const end = log.indexOf(0);
-    const said = log.toString('latin1', 0, end < 0 ? log.length : end).slice(-LOG_KEPT).trim();
+    const said = log
+      .toString('latin1', 0, end < 0 ? log.length : end)
+      .slice(-LOG_KEPT)
+      .trim();
     if (said === '') throw first;
     throw new KernelError('rejected', `The kernel's verifier rejected the program ${o.name}.`, first.code, said);
   }

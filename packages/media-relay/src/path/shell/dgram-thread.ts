@@ -17,7 +17,8 @@ function receive(row: number, message: Buffer, from: RemoteInfo): void {
   const out = forwarder.forward(row, message, 0, message.length, source, 0, inside.now());
   if (out >= 0) {
     const socket = sockets.get(out);
-    if (socket === undefined || forwarder.to.family(0) !== familyOf(addresses[table.addressOf(out)] ?? '')) forwarder.sendFailed(out);
+    if (socket === undefined || forwarder.to.family(0) !== familyOf(addresses[table.addressOf(out)] ?? ''))
+      forwarder.sendFailed(out);
     else {
       socket.send(message, forwarder.to.port(0), forwarder.to.address(0), error => {
         if (error === null) forwarder.sent(out);

@@ -27,7 +27,8 @@ export class Inside {
       this.#events.push(event);
     });
     // performance.now() starts at zero in every thread; the table says how control's clock relates to hrtime.
-    this.#clock = Number(process.hrtime.bigint()) / 1e6 - performance.now() - (this.table.f64[HEADER_F64.clockOffset] ?? 0);
+    this.#clock =
+      Number(process.hrtime.bigint()) / 1e6 - performance.now() - (this.table.f64[HEADER_F64.clockOffset] ?? 0);
   }
 
   /** Control's clock. */

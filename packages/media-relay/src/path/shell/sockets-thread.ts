@@ -70,7 +70,8 @@ function ready(row: number): void {
       leave();
       leaving = out;
     }
-    if (descriptors[out] === 0 || !sockets.place(queued, families[table.addressOf(out)] ?? 4, at, len, forwarder.to, 0)) forwarder.sendFailed(out);
+    if (descriptors[out] === 0 || !sockets.place(queued, families[table.addressOf(out)] ?? 4, at, len, forwarder.to, 0))
+      forwarder.sendFailed(out);
     else queued++;
   }
   leave();

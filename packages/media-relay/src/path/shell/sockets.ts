@@ -25,7 +25,14 @@ export class SocketsPath implements DataPath {
   readonly #wake: number;
   readonly #descriptors: Int32Array;
 
-  private constructor(libc: Libc, o: DataPathOptions, because: string, thread: PathThread, wake: number, descriptors: Int32Array) {
+  private constructor(
+    libc: Libc,
+    o: DataPathOptions,
+    because: string,
+    thread: PathThread,
+    wake: number,
+    descriptors: Int32Array,
+  ) {
     this.#libc = libc;
     this.#wake = wake;
     this.#descriptors = descriptors;

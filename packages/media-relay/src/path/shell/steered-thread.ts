@@ -12,7 +12,9 @@ const { receive, senders: sockets } = workerData as SteeredData;
 const inside = new Inside();
 const { table, forwarder } = inside;
 const receiver = new SteeredReceiver(libc, receive, BATCH);
-const senders = sockets.map(s => new RawSender(libc, { fd: s.fd, address: s.address, slab: receiver.bytes, batch: BATCH }));
+const senders = sockets.map(
+  s => new RawSender(libc, { fd: s.fd, address: s.address, slab: receiver.bytes, batch: BATCH }),
+);
 const gathering = new Gathering(inside.now());
 
 const done = (row: number, sent: boolean): void => {
@@ -31,7 +33,8 @@ function turn(count: number): void {
     const out = forwarder.forward(row, receiver.bytes, at, len, receiver.peer, i, now);
     if (out < 0) continue;
     const sender = senders[table.addressOf(out)];
-    if (sender === undefined || !sender.queue(at, len, table.portOf(out), forwarder.to, 0, out)) forwarder.sendFailed(out);
+    if (sender === undefined || !sender.queue(at, len, table.portOf(out), forwarder.to, 0, out))
+      forwarder.sendFailed(out);
   }
   for (const sender of senders) sender.flush(done);
   inside.endBatch(receiver.truncated);

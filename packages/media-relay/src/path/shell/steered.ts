@@ -24,7 +24,14 @@ export class SteeredPath implements DataPath {
   readonly #socket: SteeredSocket;
   readonly #senders: readonly number[];
 
-  private constructor(libc: Libc, o: DataPathOptions, because: string, thread: PathThread, socket: SteeredSocket, senders: readonly number[]) {
+  private constructor(
+    libc: Libc,
+    o: DataPathOptions,
+    because: string,
+    thread: PathThread,
+    socket: SteeredSocket,
+    senders: readonly number[],
+  ) {
     this.#libc = libc;
     this.#table = o.table;
     this.thread = thread;
@@ -43,8 +50,16 @@ export class SteeredPath implements DataPath {
     try {
       for (const address of addresses) senders.push(openRawSocket(libc, address));
       socket = SteeredSocket.open(libc, { addresses, firstPort: table.firstPort, lastPort, idleMs: IDLE_MS });
-      const data: SteeredData = { table: table.buffer, receive: socket.fd, senders: addresses.map((address, i) => ({ address, fd: senders[i] ?? -1 })) };
-      const thread = await PathThread.start({ script: new URL('./steered-thread.js', import.meta.url), data, onEvent: o.onEvent });
+      const data: SteeredData = {
+        table: table.buffer,
+        receive: socket.fd,
+        senders: addresses.map((address, i) => ({ address, fd: senders[i] ?? -1 })),
+      };
+      const thread = await PathThread.start({
+        script: new URL('./steered-thread.js', import.meta.url),
+        data,
+        onEvent: o.onEvent,
+      });
       return new SteeredPath(libc, o, because, thread, socket, senders);
     } catch (error) {
       socket?.close();

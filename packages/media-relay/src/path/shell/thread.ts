@@ -62,7 +62,10 @@ export class PathThread {
   }
 
   #spawn(): Promise<void> {
-    const worker = new Worker(this.#o.script, { name: 'media', workerData: { ...this.#o.data, control: this.#control } });
+    const worker = new Worker(this.#o.script, {
+      name: 'media',
+      workerData: { ...this.#o.data, control: this.#control },
+    });
     this.#worker = worker;
     let why = 'the thread ended';
     let ready = false;
@@ -101,7 +104,8 @@ export class PathThread {
         this.#o.onRestart?.();
         this.#o.onEvent({ kind: 'restarted', detail: why });
       },
-      (error: Error) => this.#o.onEvent({ kind: 'stopped', detail: `${why}; and again at its restart: ${error.message}` }),
+      (error: Error) =>
+        this.#o.onEvent({ kind: 'stopped', detail: `${why}; and again at its restart: ${error.message}` }),
     );
   }
 }
