@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Bridge } from './bridge.js';
 import { run, succeeds } from './machine.js';
 import type { NatBehaviour } from './nat.js';
-import { ruleset } from './nat.js';
+import { MAPPING_TIMEOUT, ruleset } from './nat.js';
 
 /*
  * The laboratory, one network namespace per box:
@@ -94,7 +94,7 @@ export class Lab implements AsyncDisposable {
   /** Switches a NAT's behaviour and forgets its mappings; the wires stay. */
   nat(i: 1 | 2, behaviour: NatBehaviour): void {
     const box: Box = i === 1 ? 'nat1' : 'nat2';
-    const timeout = behaviour.timeout ?? 30;
+    const timeout = behaviour.timeout ?? MAPPING_TIMEOUT;
     this.run(box, 'nft', ['-f', '-'], ruleset(i, behaviour));
     this.forget(i);
     if (behaviour.kind !== 'none') {

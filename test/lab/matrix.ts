@@ -4,7 +4,7 @@ import type { Border } from './border.js';
 import { LOCAL, UPSTREAM } from './border.js';
 import { end, establish, pass, registerAll, ring, talk } from './calls.js';
 import type { Packet } from './capture.js';
-import { Capture, media } from './capture.js';
+import { Capture, isRtp, media } from './capture.js';
 import type { Lab } from './lab.js';
 import { AT } from './lab.js';
 import { eventually } from './machine.js';
@@ -130,12 +130,23 @@ export async function playCell(stage: Stage, border: Border, step: Step): Promis
   });
   await step('two contacts ring, one answers', () => twoContacts(stage));
   await step('neither side learns about the other', async () => leaks(stage));
+  await step('media comes from the border alone', async () => [...strayMedia(alice), ...strayMedia(bob)]);
   await step('nothing is left in the border', async () => {
     await eventually(500, 'no calls', async () =>
       (await border.api<unknown[]>('/calls')).length === 0 ? true : undefined,
     );
     return [];
   });
+}
+
+/** Media that reached a phone from elsewhere than the border; the control is that some came from there. */
+function strayMedia({ phone, wire }: Actor): string[] {
+  const arrived = wire.packets().filter(p => p.to === phone.options.address && isRtp(p));
+  const from = new Set(arrived.map(p => p.from));
+  const wanted = phone.options.address.includes(':') ? AT.border6 : AT.border;
+  if (!from.has(wanted)) return [`control: ${phone.options.user} was sent no media from ${wanted}`];
+  from.delete(wanted);
+  return from.size === 0 ? [] : [`${phone.options.user} was sent media from ${[...from].join(' ')}`];
 }
 
 async function expectStatus(phone: Baresip, ...statuses: readonly number[]): Promise<string[]> {

@@ -28,9 +28,12 @@ export interface NatBehaviour {
   readonly remap?: number;
 }
 
+/** Seconds; what RFC 4787 REQ-5 asks of a NAT at least, so that no test meets an expiry that it did not ask for. */
+export const MAPPING_TIMEOUT = 120;
+
 /** The ruleset of NAT `i` (outside 203.0.113.i on `wan`, inside 10.i.0.1/24 on `lan`). */
 export function ruleset(i: number, behaviour: NatBehaviour): string {
-  const timeout = behaviour.timeout ?? 30;
+  const timeout = behaviour.timeout ?? MAPPING_TIMEOUT;
   const seed = behaviour.remap ?? 0;
   const outside = `203.0.113.${i}`;
   const hash = (key: string): string => `jhash ${key} mod 20000 seed ${0x5eed + seed} offset 40000`;

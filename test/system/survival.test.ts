@@ -102,8 +102,15 @@ t.test('what goes wrong during a registration or a call', { skip, timeout: 300_0
       await on('a phone dies during a call', async (t, { alice, bob }) => {
         await establish(alice.phone, bob.phone);
         await pass(500);
+        const mark = outside.mark();
         await bob.phone.kill();
         t.match(await alice.phone.event('CALL_CLOSED', 3000), { type: 'CALL_CLOSED' }, 'the other is hung up on');
+        await outside.until(
+          500,
+          'a BYE towards the dead one',
+          mark,
+          p => p.to === AT.nat2 && p.payload.startsWith('BYE '),
+        );
       });
     }
 
