@@ -28,8 +28,6 @@ const DEFAULTS: Settings = {
   domains: `
   ${LOCAL}: { kind: local }
   ${UPSTREAM}: { kind: upstream, realm: core, next: ["sip:${AT.service}:5060;transport=udp"] }`,
-  // Debian's baresip gives up when any challenge names another algorithm than MD5
-  auth: '{ algorithms: [MD5] }',
   registrar: '{ minExpires: 10s }',
   calls: '{ noAnswer: 3s }',
   media: '{ ports: [30000, 30199], inactivity: 3s }',

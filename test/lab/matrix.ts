@@ -107,8 +107,17 @@ export function phoneOptions(cell: Cell, user: 'alice' | 'bob', place: Place, re
 }
 
 /** Everything a cell shows. The steps share the phones; each leaves no call behind. */
-export async function playCell(stage: Stage, border: Border, step: Step): Promise<void> {
+export async function playCell(stage: Stage, border: Border, tell: Step): Promise<void> {
   const { alice, bob } = stage;
+  const step: Step = (name, work) =>
+    tell(name, async () => {
+      try {
+        return await work();
+      } catch (error) {
+        await settle(alice.phone, bob.phone);
+        throw error;
+      }
+    });
   await step('a call: both hear the other, the caller hangs up', () => talk(alice.phone, bob.phone));
   await step('hold and resume; the callee hangs up', () => holdAndResume(stage));
   await step('the callee calls back', () => talk(bob.phone, alice.phone, alice.phone));
@@ -137,6 +146,11 @@ export async function playCell(stage: Stage, border: Border, step: Step): Promis
     );
     return [];
   });
+}
+
+/** Ends whatever a step that failed half-way left behind, so that the next one fails only by its own fault. */
+async function settle(...phones: readonly Baresip[]): Promise<void> {
+  for (const phone of phones) for (let n = 0; n < 4; n++) await phone.hangup().catch(() => undefined);
 }
 
 /** Media that reached a phone from elsewhere than the border; the control is that some came from there. */

@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Box, Lab } from './lab.js';
+import { AT } from './lab.js';
 import { within } from './machine.js';
 import type { Order, Report } from './udp-inside.js';
 
@@ -88,3 +89,22 @@ export class Udp implements AsyncDisposable {
     });
   }
 }
+
+/** OPTIONS from such a socket to the border itself: what anybody may ask, and is answered. */
+export function options(from: Udp): string {
+  const at = `${from.address}:${from.port}`;
+  return [
+    `OPTIONS sip:${AT.border} SIP/2.0`,
+    `Via: SIP/2.0/UDP ${at};branch=z9hG4bK${asked++}probe;rport`,
+    'Max-Forwards: 70',
+    `From: <sip:probe@${from.address}>;tag=probe`,
+    `To: <sip:${AT.border}>`,
+    `Call-ID: probe-${asked}@${from.address}`,
+    'CSeq: 1 OPTIONS',
+    'Content-Length: 0',
+    '',
+    '',
+  ].join('\r\n');
+}
+
+let asked = 0;
