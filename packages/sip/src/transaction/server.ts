@@ -80,6 +80,7 @@ export class ServerTransaction extends Transaction {
       if (status < 200 && !this.#mayProvisional(now, status)) return;
       // RFC 4320 §4.2: a 408 to a non-INVITE only ever arrives too late. Silence says the same.
       if (status === 408) {
+        this.#reply = '';
         this.#step(now, event);
         return;
       }
