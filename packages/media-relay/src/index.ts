@@ -1,3 +1,4 @@
+export * from './addresses.js';
 export * from './api.js';
 export * from './control/command.js';
 export * from './control/control.js';
