@@ -40,9 +40,25 @@ interface Names {
 }
 
 const LONG: Names = {
-  via: 'Via', from: 'From', to: 'To', callId: 'Call-ID', contact: 'Contact', length: 'Content-Length', type: 'Content-Type', supported: 'Supported',
+  via: 'Via',
+  from: 'From',
+  to: 'To',
+  callId: 'Call-ID',
+  contact: 'Contact',
+  length: 'Content-Length',
+  type: 'Content-Type',
+  supported: 'Supported',
 };
-const COMPACT: Names = { via: 'v', from: 'f', to: 't', callId: 'i', contact: 'm', length: 'l', type: 'c', supported: 'k' };
+const COMPACT: Names = {
+  via: 'v',
+  from: 'f',
+  to: 't',
+  callId: 'i',
+  contact: 'm',
+  length: 'l',
+  type: 'c',
+  supported: 'k',
+};
 
 const KINDS = ['invite', 'trying', 'ringing', 'ok', 'ack', 'bye', 'register', 'options'] as const;
 type Kind = (typeof KINDS)[number];
@@ -63,7 +79,9 @@ function message(i: number, seed: number): string {
   const method = kind === 'invite' || response ? 'INVITE' : kind.toUpperCase();
   const lines: string[] = [];
   for (let hop = 0; hop < hops; hop++) {
-    lines.push(`${names.via}: SIP/2.0/UDP ${hop === hops - 1 ? host : `10.0.0.${hop + 1}`}:${5060 + hop};branch=z9hG4bK${hex()}${hex()}${fold};rport`);
+    lines.push(
+      `${names.via}: SIP/2.0/UDP ${hop === hops - 1 ? host : `10.0.0.${hop + 1}`}:${5060 + hop};branch=z9hG4bK${hex()}${hex()}${fold};rport`,
+    );
   }
   if (hops > 1) lines.push('Record-Route: <sip:10.0.0.1;lr>', 'Record-Route: <sip:10.0.0.2;lr>');
   const toTag = kind === 'ringing' || kind === 'ok' || kind === 'ack' || kind === 'bye' ? `;tag=${hex()}` : '';
@@ -72,9 +90,11 @@ function message(i: number, seed: number): string {
   lines.push(`${names.to}: <sip:${callee}@example.org>${toTag}`);
   lines.push(`${names.callId}: ${hex()}${hex()}@${host}`);
   lines.push(`CSeq: ${1 + (random.u32() % 50000)} ${method}`);
-  if (kind !== 'trying') lines.push(`${names.contact}: <sip:${user}@${host}:5060>${kind === 'register' ? ';expires=600' : ''}`);
+  if (kind !== 'trying')
+    lines.push(`${names.contact}: <sip:${user}@${host}:5060>${kind === 'register' ? ';expires=600' : ''}`);
   lines.push(`User-Agent: Phone/${1 + (random.u32() % 9)}.2${fold} (desk)`);
-  if (kind !== 'ack' && kind !== 'trying') lines.push('Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE', `${names.supported}: replaces, timer`);
+  if (kind !== 'ack' && kind !== 'trying')
+    lines.push('Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE', `${names.supported}: replaces, timer`);
   const body = kind === 'invite' || kind === 'ok' ? sdp(host, random.u32() % 20000) : '';
   if (body !== '') lines.push(`${names.type}: application/sdp`);
   lines.push(`${names.length}: ${body.length}`);

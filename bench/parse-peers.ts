@@ -39,8 +39,14 @@ interface Fields {
 function total(f: Fields): number {
   return (
     (f.method === undefined ? f.status : mark(f.method) + mark(f.uri)) +
-    mark(f.branch) + mark(f.sentBy) + mark(f.fromTag ?? '') + mark(f.toTag ?? '') + mark(f.callId) + f.cseq +
-    (f.contact === undefined ? 0 : mark(f.contact)) + f.contentLength
+    mark(f.branch) +
+    mark(f.sentBy) +
+    mark(f.fromTag ?? '') +
+    mark(f.toTag ?? '') +
+    mark(f.callId) +
+    f.cseq +
+    (f.contact === undefined ? 0 : mark(f.contact)) +
+    f.contentLength
   );
 }
 
@@ -152,7 +158,9 @@ interface JssipMessage {
 }
 
 function jssip(): Peer {
-  const { parseMessage } = require('jssip/lib/Parser.js') as { parseMessage(text: string, ua: unknown): JssipMessage | undefined };
+  const { parseMessage } = require('jssip/lib/Parser.js') as {
+    parseMessage(text: string, ua: unknown): JssipMessage | undefined;
+  };
   const ua = {};
   const reader: Reader = bytes => {
     const m = parseMessage(bytes.toString('utf8'), ua);

@@ -1,5 +1,16 @@
 import { H, MessageView, parseContact } from '@drawbridge/sip';
-import { commitOf, MAX_SPREAD, MAX_STEAL, machineTimes, median, PAIRS, round3, sha256, spread, stealSince } from './measure.js';
+import {
+  commitOf,
+  MAX_SPREAD,
+  MAX_STEAL,
+  machineTimes,
+  median,
+  PAIRS,
+  round3,
+  sha256,
+  spread,
+  stealSince,
+} from './measure.js';
 import { mark, REJECTED } from './parse-mark.js';
 import { type ParseWork, parseWork } from './parse-messages.js';
 import { openPeers, type Reader } from './parse-peers.js';
@@ -41,8 +52,15 @@ export async function parse(options: BenchOptions): Promise<BenchResult> {
     bench: 'parse',
     commit: commitOf(),
     ours: { messages_per_second: Math.round(ours) },
-    peers: Object.fromEntries(peers.map(p => [p.name, { version: p.version, messages_per_second: Math.round(rate(shares.get(p.name) ?? [])) }])),
-    work: Object.fromEntries(sides.map(([name, list]) => [name, { done: sum(list, s => s.done), failed: sum(list, s => s.failed), retransmitted: 0 }])),
+    peers: Object.fromEntries(
+      peers.map(p => [p.name, { version: p.version, messages_per_second: Math.round(rate(shares.get(p.name) ?? [])) }]),
+    ),
+    work: Object.fromEntries(
+      sides.map(([name, list]) => [
+        name,
+        { done: sum(list, s => s.done), failed: sum(list, s => s.failed), retransmitted: 0 },
+      ]),
+    ),
     cpu_us: Object.fromEntries(sides.map(([name, list]) => [name, round3(median(list.map(s => s.cpuUs)))])),
     spread: Object.fromEntries(sides.map(([name, list]) => [name, round3(spread(list.map(s => s.cpuUs)))])),
     config: { messages: sha256(work.rotation.map(b => b.toString('latin1')).join('\0')) },
@@ -58,7 +76,14 @@ interface Pairs {
 }
 
 /** A B A B …, the first pair discarded; once more when the machine was unsteady. */
-function measurePeer(name: string, theirs: Reader, work: ParseWork, expected: number, seconds: number, onProgress: (line: string) => void): Pairs {
+function measurePeer(
+  name: string,
+  theirs: Reader,
+  work: ParseWork,
+  expected: number,
+  seconds: number,
+  onProgress: (line: string) => void,
+): Pairs {
   let last: Pairs = onePass(name, theirs, work, expected, seconds, onProgress);
   if (last.refused?.startsWith('unsteady') === true) {
     onProgress(`${last.refused}; measuring again`);
@@ -67,14 +92,23 @@ function measurePeer(name: string, theirs: Reader, work: ParseWork, expected: nu
   return last;
 }
 
-function onePass(name: string, theirs: Reader, work: ParseWork, expected: number, seconds: number, onProgress: (line: string) => void): Pairs {
+function onePass(
+  name: string,
+  theirs: Reader,
+  work: ParseWork,
+  expected: number,
+  seconds: number,
+  onProgress: (line: string) => void,
+): Pairs {
   const from = machineTimes();
   const pairs: { ours: Share[]; theirs: Share[] } = { ours: [], theirs: [] };
   const ours = ourReader();
   for (let pair = 0; pair < PAIRS; pair++) {
     const a = share(work, ours, expected, seconds);
     const b = share(work, theirs, expected, seconds);
-    onProgress(`parse: pair ${pair + 1}/${PAIRS}${pair === 0 ? ' (warm-up)' : ''}: ours ${Math.round(a.perSecond)}/s, ${name} ${Math.round(b.perSecond)}/s`);
+    onProgress(
+      `parse: pair ${pair + 1}/${PAIRS}${pair === 0 ? ' (warm-up)' : ''}: ours ${Math.round(a.perSecond)}/s, ${name} ${Math.round(b.perSecond)}/s`,
+    );
     if (pair === 0) continue;
     pairs.ours.push(a);
     pairs.theirs.push(b);
@@ -144,8 +178,14 @@ export function ourReader(): Reader {
     const contact = m.first(H.contact);
     return (
       (m.isRequest ? mark(m.method) + mark(m.uri) : m.status) +
-      mark(m.branch) + mark(m.sentBy) + mark(m.fromTag) + mark(m.toTag) + mark(m.callId) + m.cseq +
-      (contact < 0 ? 0 : mark(parseContact(m.value(contact))?.uri ?? '')) + m.contentLength
+      mark(m.branch) +
+      mark(m.sentBy) +
+      mark(m.fromTag) +
+      mark(m.toTag) +
+      mark(m.callId) +
+      m.cseq +
+      (contact < 0 ? 0 : mark(parseContact(m.value(contact))?.uri ?? '')) +
+      m.contentLength
     );
   };
 }
@@ -155,9 +195,15 @@ export function referenceReader(): Reader {
   return bytes => {
     const text = bytes.toString('latin1');
     const end = text.indexOf('\r\n\r\n');
-    const lines = text.slice(0, end).replace(/\r\n[ \t]+/g, ' ').split('\r\n');
+    const lines = text
+      .slice(0, end)
+      .replace(/\r\n[ \t]+/g, ' ')
+      .split('\r\n');
     const value = (long: string, compact: string): string =>
-      lines.slice(1).find(l => new RegExp(`^(?:${long}|${compact})\\s*:`, 'i').test(l))?.replace(/^[^:]*:\s*/, '') ?? '';
+      lines
+        .slice(1)
+        .find(l => new RegExp(`^(?:${long}|${compact})\\s*:`, 'i').test(l))
+        ?.replace(/^[^:]*:\s*/, '') ?? '';
     const request = /^([A-Z]+) (\S+) SIP\/2\.0$/.exec(lines[0] ?? '');
     const response = /^SIP\/2\.0 (\d{3}) /.exec(lines[0] ?? '');
     if (request === null && response === null) return REJECTED;
@@ -166,10 +212,14 @@ export function referenceReader(): Reader {
     const contact = /<([^>]*)>/.exec(value('Contact', 'm'))?.[1];
     return (
       (request === null ? Number(response?.[1]) : mark(request[1] ?? '') + mark(request[2] ?? '')) +
-      mark(/;\s*branch=([^;\s]+)/.exec(value('Via', 'v'))?.[1] ?? '') + mark(via?.[1] ?? '') +
-      mark(tag(value('From', 'f'))) + mark(tag(value('To', 't'))) + mark(value('Call-ID', 'i')) +
-      Number.parseInt(value('CSeq', 'cseq'), 10) + (contact === undefined ? 0 : mark(contact)) + Number(value('Content-Length', 'l'))
+      mark(/;\s*branch=([^;\s]+)/.exec(value('Via', 'v'))?.[1] ?? '') +
+      mark(via?.[1] ?? '') +
+      mark(tag(value('From', 'f'))) +
+      mark(tag(value('To', 't'))) +
+      mark(value('Call-ID', 'i')) +
+      Number.parseInt(value('CSeq', 'cseq'), 10) +
+      (contact === undefined ? 0 : mark(contact)) +
+      Number(value('Content-Length', 'l'))
     );
   };
 }
-

@@ -1,6 +1,6 @@
 import { canonicalAddress } from '@drawbridge/core';
-import { CLASS, decimal, HEX, NOT_URI, sameIgnoringCase } from './message/chars.js';
 import { skipHost } from './header/via.js';
+import { CLASS, decimal, HEX, NOT_URI, sameIgnoringCase } from './message/chars.js';
 
 /** A SIP, SIPS (RFC 3261 §19.1.1) or tel URI (RFC 3966) in its parts. */
 export interface SipUri {
@@ -36,7 +36,11 @@ export function parseUri(text: string): SipUri | undefined {
 }
 
 function isEscape(s: string, i: number): boolean {
-  return i + 2 < s.length && (CLASS[s.charCodeAt(i + 1) & 255]! & HEX) !== 0 && (CLASS[s.charCodeAt(i + 2) & 255]! & HEX) !== 0;
+  return (
+    i + 2 < s.length &&
+    (CLASS[s.charCodeAt(i + 1) & 255]! & HEX) !== 0 &&
+    (CLASS[s.charCodeAt(i + 2) & 255]! & HEX) !== 0
+  );
 }
 
 function parseSip(scheme: 'sip' | 'sips', s: string, from: number): SipUri | undefined {
@@ -169,7 +173,8 @@ export function uriEqual(a: SipUri, b: SipUri): boolean {
 }
 
 function telEqual(a: SipUri, b: SipUri): boolean {
-  if (!sameIgnoringCase(telDigits(a.user ?? ''), telDigits(b.user ?? '')) || a.params.size !== b.params.size) return false;
+  if (!sameIgnoringCase(telDigits(a.user ?? ''), telDigits(b.user ?? '')) || a.params.size !== b.params.size)
+    return false;
   for (const [name, value] of a.params) {
     const other = b.params.get(name);
     if (other === undefined) return false;
@@ -199,14 +204,16 @@ function sameHeaders(a: string, b: string): boolean {
 
 function headerKey(h: string): string {
   const equals = h.indexOf('=');
-  return equals < 0 ? normal(h).toLowerCase() : `${normal(h.slice(0, equals)).toLowerCase()}=${normal(h.slice(equals + 1))}`;
+  return equals < 0
+    ? normal(h).toLowerCase()
+    : `${normal(h.slice(0, equals)).toLowerCase()}=${normal(h.slice(equals + 1))}`;
 }
 
 const RESERVED = ';/?:@&=+$,';
 
 /** Escapes of characters that aren't reserved (RFC 2396 §2.2) undone, the others in upper case. */
 function normal(s: string): string {
-  return rewriteEscapes(s, (c, escape) => (RESERVED.includes(c) || c === '%' ? escape.toUpperCase() : c));
+  return rewriteEscapes(s, (c, encoded) => (RESERVED.includes(c) || c === '%' ? encoded.toUpperCase() : c));
 }
 
 /** All `%HH` undone: the bytes that were meant, as latin1. */
@@ -214,7 +221,7 @@ export function unescapeUri(s: string): string {
   return rewriteEscapes(s, c => c);
 }
 
-function rewriteEscapes(s: string, as: (c: string, escape: string) => string): string {
+function rewriteEscapes(s: string, as: (c: string, encoded: string) => string): string {
   let percent = s.indexOf('%');
   if (percent < 0) return s;
   let out = '';
@@ -224,8 +231,8 @@ function rewriteEscapes(s: string, as: (c: string, escape: string) => string): s
       percent = s.indexOf('%', percent + 1);
       continue;
     }
-    const escape = s.slice(percent, percent + 3);
-    out += s.slice(from, percent) + as(String.fromCharCode(Number.parseInt(escape.slice(1), 16)), escape);
+    const encoded = s.slice(percent, percent + 3);
+    out += s.slice(from, percent) + as(String.fromCharCode(Number.parseInt(encoded.slice(1), 16)), encoded);
     from = percent + 3;
     percent = s.indexOf('%', from);
   }
@@ -240,7 +247,10 @@ export function escapeUser(user: string): string {
   for (let i = 0; i < user.length; i++) {
     const c = user.charCodeAt(i);
     const alnum = (c >= 48 && c <= 57) || ((c | 0x20) >= 97 && (c | 0x20) <= 122 && c < 128);
-    out += alnum || USER_PLAIN.includes(user.charAt(i)) ? user.charAt(i) : `%${(c & 255).toString(16).toUpperCase().padStart(2, '0')}`;
+    out +=
+      alnum || USER_PLAIN.includes(user.charAt(i))
+        ? user.charAt(i)
+        : `%${(c & 255).toString(16).toUpperCase().padStart(2, '0')}`;
   }
   return out;
 }

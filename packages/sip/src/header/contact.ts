@@ -18,7 +18,14 @@ export interface Contact extends NameAddr {
 }
 
 const WILDCARD: Contact = {
-  wildcard: true, display: '', uri: '', params: new Map(), q: 1, expires: undefined, instance: '', regId: 0,
+  wildcard: true,
+  display: '',
+  uri: '',
+  params: new Map(),
+  q: 1,
+  expires: undefined,
+  instance: '',
+  regId: 0,
 };
 
 /** One value; undefined when it is malformed, its `q` or `reg-id` included. */

@@ -21,7 +21,9 @@ export function parseCSeq(text: string): CSeq | undefined {
 }
 
 /** RAck: `response-num CSeq-num Method` (RFC 3262 §7.2). */
-export function parseRAck(text: string): { readonly rseq: number; readonly seq: number; readonly method: string } | undefined {
+export function parseRAck(
+  text: string,
+): { readonly rseq: number; readonly seq: number; readonly method: string } | undefined {
   const parts = text.trim().split(/[ \t]+/, 4);
   const rseq = decimal(parts[0] ?? '', 0, (parts[0] ?? '').length, 0xffffffff);
   const cseq = parts.length === 3 ? parseCSeq(`${parts[1]} ${parts[2]}`) : undefined;

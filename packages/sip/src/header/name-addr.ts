@@ -108,14 +108,19 @@ export function parseNameAddr(text: string): NameAddr | undefined {
 }
 
 /** Always with `<>`; a display name always in quotes. Parameter values that aren't tokens are quoted. */
-export function formatNameAddr(n: { readonly display?: string; readonly uri: string; readonly params?: ReadonlyMap<string, string> }): string {
+export function formatNameAddr(n: {
+  readonly display?: string;
+  readonly uri: string;
+  readonly params?: ReadonlyMap<string, string>;
+}): string {
   const name = n.display === undefined || n.display === '' ? '' : `${quote(n.display)} `;
   return `${name}<${n.uri}>${n.params === undefined ? '' : formatParams(n.params)}`;
 }
 
 export function formatParams(params: ReadonlyMap<string, string>): string {
   let out = '';
-  for (const [name, value] of params) out += value === '' ? `;${name}` : `;${name}=${isPlain(value) ? value : quote(value)}`;
+  for (const [name, value] of params)
+    out += value === '' ? `;${name}` : `;${name}=${isPlain(value) ? value : quote(value)}`;
   return out;
 }
 

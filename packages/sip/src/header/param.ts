@@ -1,4 +1,4 @@
-import { LWS, CLASS, NOT_URI, skipLws, skipQuoted, skipToken } from '../message/chars.js';
+import { CLASS, LWS, NOT_URI, skipLws, skipQuoted, skipToken } from '../message/chars.js';
 import { unfold } from '../message/unfold.js';
 
 /** Where one `;name=value` stands; a flag has `value === end === nameEnd`. Reused, so that scanning allocates nothing. */

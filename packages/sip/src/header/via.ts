@@ -1,4 +1,4 @@
-import { CLASS, DIGIT, HOST, LWS, decimal, skipLws, skipToken } from '../message/chars.js';
+import { CLASS, DIGIT, decimal, HOST, LWS, skipLws, skipToken } from '../message/chars.js';
 import { isParam, type ParamSpan, paramSpan, parseParams, scanParam } from './param.js';
 
 /** One via-parm (RFC 3261 §20.42). */
@@ -37,8 +37,17 @@ export interface ViaSpan {
 
 export function viaSpan(): ViaSpan {
   return {
-    transport: 0, transportEnd: 0, host: 0, hostEnd: 0, port: -1, sentByEnd: 0, params: 0, branch: 0, branchEnd: 0,
-    rport: false, end: 0,
+    transport: 0,
+    transportEnd: 0,
+    host: 0,
+    hostEnd: 0,
+    port: -1,
+    sentByEnd: 0,
+    params: 0,
+    branch: 0,
+    branchEnd: 0,
+    rport: false,
+    end: 0,
   };
 }
 
@@ -64,7 +73,8 @@ export function scanVia(s: string, from: number, to: number, span: ViaSpan): boo
  * any token (§25.1): a 505 has to find its way back as well.
  */
 function scanProtocol(s: string, i: number, to: number): number {
-  if (s.startsWith('SIP/2.0/', i) && i + 8 < to) return (CLASS[s.charCodeAt(i + 8) & 255]! & LWS) === 0 ? i + 8 : skipLws(s, i + 8, to);
+  if (s.startsWith('SIP/2.0/', i) && i + 8 < to)
+    return (CLASS[s.charCodeAt(i + 8) & 255]! & LWS) === 0 ? i + 8 : skipLws(s, i + 8, to);
   const name = skipToken(s, i, to);
   if (s.slice(i, name).toUpperCase() !== 'SIP') return -1;
   const version = afterSlash(s, name, to);

@@ -25,14 +25,17 @@ export function headerLine(name: string, value: string): string {
  */
 export function mustBeLine(line: string): void {
   const colon = line.indexOf(':');
-  if (colon < 1 || !isToken(line.slice(0, colon).trimEnd()) || line.includes('\0')) throw new TypeError('not a header line');
+  if (colon < 1 || !isToken(line.slice(0, colon).trimEnd()) || line.includes('\0'))
+    throw new TypeError('not a header line');
   const end = line.length - 2;
   for (let lf = line.indexOf('\n'); lf >= 0; lf = line.indexOf('\n', lf + 1)) {
     const next = line.charCodeAt(lf + 1);
     const fold = lf > colon && (next === 32 || next === 9);
-    if (line.charCodeAt(lf - 1) !== 13 || (!fold && lf !== end + 1)) throw new TypeError('a header line must end in one CRLF');
+    if (line.charCodeAt(lf - 1) !== 13 || (!fold && lf !== end + 1))
+      throw new TypeError('a header line must end in one CRLF');
   }
-  if (line.charCodeAt(end) !== 13 || line.charCodeAt(end + 1) !== 10) throw new TypeError('a header line must end in one CRLF');
+  if (line.charCodeAt(end) !== 13 || line.charCodeAt(end + 1) !== 10)
+    throw new TypeError('a header line must end in one CRLF');
   for (let cr = line.indexOf('\r'); cr >= 0; cr = line.indexOf('\r', cr + 1)) {
     if (line.charCodeAt(cr + 1) !== 10) throw new TypeError('a header line must end in one CRLF');
   }

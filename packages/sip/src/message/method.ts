@@ -1,7 +1,19 @@
 /** Methods with a constant of their own, so that `===` on one compares pointers. */
 const METHODS = [
-  'INVITE', 'ACK', 'BYE', 'CANCEL', 'REGISTER', 'OPTIONS', 'INFO', 'MESSAGE', 'SUBSCRIBE', 'NOTIFY', 'PUBLISH', 'REFER',
-  'UPDATE', 'PRACK',
+  'INVITE',
+  'ACK',
+  'BYE',
+  'CANCEL',
+  'REGISTER',
+  'OPTIONS',
+  'INFO',
+  'MESSAGE',
+  'SUBSCRIBE',
+  'NOTIFY',
+  'PUBLISH',
+  'REFER',
+  'UPDATE',
+  'PRACK',
 ] as const;
 
 const BY_SHAPE = new Array<string | undefined>(128 * 16).fill(undefined);

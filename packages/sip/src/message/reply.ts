@@ -33,7 +33,8 @@ export function buildReply(m: MessageView, status: number, o: ReplyOptions): str
   const body = o.body ?? '';
   const type = o.contentType === undefined || body === '' ? '' : headerLine('Content-Type', o.contentType);
   return `SIP/2.0 ${status} ${phrase}\r\n${vias(m, o)}${m.line(m.first(H.from))}${to(m, o.toTag)}${m.line(m.first(H.callId))}${m.line(m.first(H.cseq))}${
-    makesDialog(m, status) ? lines(m, H.recordRoute) : ''}${status === 100 ? lines(m, H.timestamp) : ''}${headers}${type}Content-Length: ${body.length}\r\n\r\n${body}`;
+    makesDialog(m, status) ? lines(m, H.recordRoute) : ''
+  }${status === 100 ? lines(m, H.timestamp) : ''}${headers}${type}Content-Length: ${body.length}\r\n\r\n${body}`;
 }
 
 function lines(m: MessageView, h: HeaderId): string {
@@ -80,7 +81,11 @@ function topVia(m: MessageView, top: number, peer: Endpoints, j: number): string
   }
   const address = peer.address(j);
   const start = m.lineAt(top);
-  const added = v.rport ? `;received=${address};rport=${peer.port(j)}` : sameHost(viaHost(s, v), peer, j) ? '' : `;received=${address}`;
+  const added = v.rport
+    ? `;received=${address};rport=${peer.port(j)}`
+    : sameHost(viaHost(s, v), peer, j)
+      ? ''
+      : `;received=${address}`;
   const line = m.line(top);
   return `${s.slice(start, v.params)}${kept}${added}${line.slice(v.end - start)}`;
 }
@@ -91,5 +96,10 @@ const words = new Uint32Array(4);
 function sameHost(host: string, peer: Endpoints, j: number): boolean {
   if (!parseAddressWords(host, words, 0)) return false;
   const at = j * 5;
-  return peer.words[at] === words[0] && peer.words[at + 1] === words[1] && peer.words[at + 2] === words[2] && peer.words[at + 3] === words[3];
+  return (
+    peer.words[at] === words[0] &&
+    peer.words[at + 1] === words[1] &&
+    peer.words[at + 2] === words[2] &&
+    peer.words[at + 3] === words[3]
+  );
 }

@@ -16,9 +16,26 @@ const MAX_FORWARDS = 255;
 /** Headers that stand once in a message; a second one is read differently by different stacks (RFC 3261 §7.3.1). */
 const SINGLE = new Uint8Array(HEADER_IDS);
 for (const h of [
-  H.from, H.to, H.callId, H.cseq, H.maxForwards, H.contentLength, H.contentType, H.expires, H.minExpires,
-  H.sessionExpires, H.minSe, H.referTo, H.replaces, H.event, H.subscriptionState, H.rack, H.rseq, H.maxBreadth,
-]) SINGLE[h] = 1;
+  H.from,
+  H.to,
+  H.callId,
+  H.cseq,
+  H.maxForwards,
+  H.contentLength,
+  H.contentType,
+  H.expires,
+  H.minExpires,
+  H.sessionExpires,
+  H.minSe,
+  H.referTo,
+  H.replaces,
+  H.event,
+  H.subscriptionState,
+  H.rack,
+  H.rseq,
+  H.maxBreadth,
+])
+  SINGLE[h] = 1;
 
 const MANDATORY = [H.via, H.from, H.to, H.callId, H.cseq] as const;
 
@@ -153,7 +170,12 @@ export class MessageView {
     if (h !== 0) return this.get(h);
     const lower = name.toLowerCase();
     for (let i = 0; i < this.count; i++) {
-      if (this.#ids[i] === 0 && this.#nameEnd[i]! - this.#line[i]! === name.length && this.name(i).toLowerCase() === lower) return this.value(i);
+      if (
+        this.#ids[i] === 0 &&
+        this.#nameEnd[i]! - this.#line[i]! === name.length &&
+        this.name(i).toLowerCase() === lower
+      )
+        return this.value(i);
     }
     return '';
   }
@@ -253,8 +275,10 @@ export class MessageView {
     const uriEnd = skipUri(s, uri, to);
     const scheme = s.charCodeAt(uri) | 0x20;
     this.uri = s.slice(uri, uriEnd);
-    if (s.charCodeAt(uriEnd) !== 32 || scheme < 97 || scheme > 122 || !isVersion(s, uriEnd + 1)) this.#fail('malformed-start-line');
-    else if (!isTwoZero(s, uriEnd + 5, to)) this.#fail(allOf(s, uriEnd + 5, to, TOKEN) ? 'unsupported-version' : 'malformed-start-line');
+    if (s.charCodeAt(uriEnd) !== 32 || scheme < 97 || scheme > 122 || !isVersion(s, uriEnd + 1))
+      this.#fail('malformed-start-line');
+    else if (!isTwoZero(s, uriEnd + 5, to))
+      this.#fail(allOf(s, uriEnd + 5, to, TOKEN) ? 'unsupported-version' : 'malformed-start-line');
     else if (!this.uri.includes(':')) this.#fail('malformed-uri');
   }
 
@@ -363,7 +387,8 @@ export class MessageView {
     this.#readCallId();
     this.#readCSeq();
     this.#readMaxForwards();
-    for (let k = 0; k < MANDATORY.length; k++) if (this.#first[MANDATORY[k] as HeaderId]! < 0) this.#fail('missing-header');
+    for (let k = 0; k < MANDATORY.length; k++)
+      if (this.#first[MANDATORY[k] as HeaderId]! < 0) this.#fail('missing-header');
   }
 
   #readVia(): void {
@@ -481,7 +506,12 @@ let folds = 0;
 
 /** `SIP/`, in any case (RFC 3261 §7.1: the version is case-insensitive). */
 function isVersion(s: string, at: number): boolean {
-  return (s.charCodeAt(at) | 0x20) === 115 && (s.charCodeAt(at + 1) | 0x20) === 105 && (s.charCodeAt(at + 2) | 0x20) === 112 && s.charCodeAt(at + 3) === 47;
+  return (
+    (s.charCodeAt(at) | 0x20) === 115 &&
+    (s.charCodeAt(at + 1) | 0x20) === 105 &&
+    (s.charCodeAt(at + 2) | 0x20) === 112 &&
+    s.charCodeAt(at + 3) === 47
+  );
 }
 
 function isTwoZero(s: string, from: number, to: number): boolean {
