@@ -19,8 +19,8 @@ export function streamFacts(leg: Leg, hub: RelayHub): StreamFacts[] {
         kind: s.kind,
         local: s.side.local,
         remote: d?.rtp ?? undefined,
-        latched: stats.latched,
-        latchedRtcp: stats.latchedRtcp,
+        latched: stats.latched ?? undefined,
+        latchedRtcp: stats.latchedRtcp ?? undefined,
         direction: d?.direction ?? 'inactive',
         mux: s.current?.mux ?? false,
         natted: d?.rtp !== null && d?.rtp !== undefined && d.rtp.address !== s.current?.seenFrom,
@@ -33,6 +33,6 @@ export function streamFacts(leg: Leg, hub: RelayHub): StreamFacts[] {
   });
 }
 
-function counters({ lastRtp: _, latched: _l, latchedRtcp: _r, ...rest }: SideStats): StreamCounters {
-  return rest;
+function counters({ lastRtp: _, latched: _l, latchedRtcp: _r, ssrc, ...rest }: SideStats): StreamCounters {
+  return { ...rest, ssrc: ssrc ?? undefined };
 }

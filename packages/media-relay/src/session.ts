@@ -85,7 +85,9 @@ export class MediaSession {
       this.#silence(other);
     }
     this.#activate(leg, hub);
+    // A 2xx without SDP after a preview in a 18x: what flows is what was agreed, even though the answer never came.
     if (leg.pending === undefined) this.#trim(leg, hub);
+    else if (leg.streams.some(s => s.current !== undefined)) this.#settle(leg, hub, leg.pending.streams.length);
   }
 
   /** The last offer (to `to`, or every open one) failed: what was agreed before holds again (RFC 6141 §3). */
@@ -217,14 +219,19 @@ export class MediaSession {
     if (o.final) {
       from.pending = undefined;
       from.answered = { sdp: o.sdp, to, out };
-      for (const leg of [from, to]) {
-        for (const s of leg.streams) s.agreed = s.current;
-        leg.agreedStreams = streams;
-      }
+      this.#settle(from, to, streams);
       this.#trim(from, to);
-      this.#watch.start();
     }
     return out;
+  }
+
+  /** What flows now is what holds until the next completed offer/answer. */
+  #settle(a: Leg, b: Leg, streams: number): void {
+    for (const leg of [a, b]) {
+      for (const s of leg.streams) s.agreed = s.current;
+      leg.agreedStreams = streams;
+    }
+    this.#watch.start();
   }
 
   /** Our version of the description for `to`, with its o= line. */

@@ -61,7 +61,7 @@ export interface SideStats {
   readonly rtcp: number;
   readonly lost: number;
   readonly jitterMs: number;
-  readonly ssrc: number | undefined;
+  readonly ssrc: number | null;
   readonly wrongSource: number;
   readonly notRtp: number;
   readonly noTarget: number;
@@ -69,8 +69,8 @@ export interface SideStats {
   readonly sendFailed: number;
   /** 0 = never. */
   readonly lastRtp: Mono;
-  readonly latched: Endpoint | undefined;
-  readonly latchedRtcp: Endpoint | undefined;
+  readonly latched: Endpoint | null;
+  readonly latchedRtcp: Endpoint | null;
 }
 
 /** What the lower layer tells: the side, its tag, and what happened. */

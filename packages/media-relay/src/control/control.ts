@@ -220,15 +220,15 @@ export class RelayControl {
       rtcp: both(COUNT.rtcpPackets),
       lost: lostPackets(table, side.rtpRow),
       jitterMs: table.count(side.rtpRow, COUNT.jitter),
-      ssrc: started ? table.words[table.at(side.rtpRow) + SEEN.ssrc]! : undefined,
+      ssrc: started ? table.words[table.at(side.rtpRow) + SEEN.ssrc]! : null,
       wrongSource: both(COUNT.wrongSource),
       notRtp: both(COUNT.notRtp),
       noTarget: both(COUNT.noTarget),
       held: both(COUNT.held),
       sendFailed: both(COUNT.sendFailed),
       lastRtp: table.count(side.rtpRow, COUNT.lastRtp),
-      latched: table.latched(side.rtpRow),
-      latchedRtcp: side.mux === 'yes' ? undefined : table.latched(side.rtcpRow),
+      latched: table.latched(side.rtpRow) ?? null,
+      latchedRtcp: side.mux === 'yes' ? null : (table.latched(side.rtcpRow) ?? null),
     };
   }
 
