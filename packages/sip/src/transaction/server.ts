@@ -38,6 +38,8 @@ export class ServerTransaction extends Transaction {
   #toTag: string;
   #reply = '';
   #acknowledged = false;
+  /** The user knows that this flow is gone. */
+  #errorOn: Flow | undefined = undefined;
 
   /** @internal by `Transactions.openServer` */
   constructor(ctx: TransactionContext, now: Mono, m: MessageView, key: string, branch: string, identity: string, flow: Flow, user: ServerUser) {
@@ -204,6 +206,8 @@ export class ServerTransaction extends Transaction {
       case 'abandon':
         return this.reply(now, 500, { reason: 'internal-error' }, ctx.tx);
       case 'reportError':
+        if (this.#errorOn === this.flow) return;
+        this.#errorOn = this.flow;
         this.#user.onTransportError?.(now, this, ctx.tx);
         return;
     }

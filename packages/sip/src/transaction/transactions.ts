@@ -55,11 +55,15 @@ export class Transactions {
   readonly #maxServer: number;
   readonly #maxClient: number;
   readonly #ctx: TransactionContext;
+  /** The view of the request in hand: a reply in the same turn needs no second parse. */
+  #current: MessageView;
 
   constructor(options: TransactionOptions, modules: TransactionModules) {
     this.#maxServer = options.maxServer;
     this.#maxClient = options.maxClient;
+    const current = (): MessageView => this.#current;
     const view = new MessageView();
+    this.#current = view;
     this.#ctx = {
       ...modules,
       t1: options.t1 ?? 500,
@@ -68,6 +72,7 @@ export class Transactions {
       timerC: options.timerC ?? 181_000,
       tx: NOWHERE,
       view(text) {
+        if (current().text === text) return current();
         if (view.text !== text) view.parse(text);
         return view;
       },
@@ -107,6 +112,7 @@ export class Transactions {
    */
   matchRequest(now: Mono, m: MessageView, via: Via, peer: Endpoints, j: number, tx: Tx): Match {
     this.#ctx.tx = tx;
+    this.#current = m;
     const method = m.method;
     const ofInvite = method === 'ACK' || method === 'CANCEL';
     const st = this.#servers.get(serverKey(m, ofInvite ? 'INVITE' : method));

@@ -9,7 +9,7 @@ export interface ServerUser {
   onCancel(now: Mono, st: ServerTransaction, m: MessageView, tx: Tx): void;
   /** 64·T1 went by after the final reply to an INVITE without an ACK (timer H, or L for a 2xx). */
   onAckMissing(now: Mono, st: ServerTransaction, tx: Tx): void;
-  /** A reply could not be sent because its stream is gone. The transaction lives on. */
+  /** A reply could not be sent because its stream is gone; told once per stream. The transaction lives on. */
   onTransportError?(now: Mono, st: ServerTransaction, tx: Tx): void;
 }
 
