@@ -1,0 +1,50 @@
+import type { Reason } from '@drawbridge/core';
+import { isRejected, type SdpRejected } from '@drawbridge/media-relay';
+import type { Carrier, MessageView, SdpRole } from '@drawbridge/sip';
+import type { Leg } from '../call/leg.js';
+
+export const SDP = 'application/sdp';
+
+/** What a message's body becomes on the other leg. `role` is what the offer/answer machine made of it. */
+export interface Anchored {
+  readonly body: string;
+  readonly role: SdpRole;
+}
+
+export interface NotAnchored {
+  readonly status: number;
+  readonly reason: Reason;
+}
+
+/** An answer that could still change is not final: only the machine's `answer` binds. */
+export function hasSdp(m: MessageView): boolean {
+  return m.bodyEnd > m.bodyStart && m.contentType === SDP;
+}
+
+/**
+ * Offer/answer → media session, rewritten SDP. `carrier` names the message the body came in on `from`; both legs'
+ * machines are told. Without a body, or with one that means nothing here, `body` is empty.
+ */
+export function anchor(from: Leg, to: Leg, m: MessageView, carrier: Carrier): Anchored | NotAnchored {
+  const present = hasSdp(m);
+  const role = from.oa.note('in', carrier, present);
+  if (!isRole(role)) return { status: role === 'glare' ? 491 : role === 'request-pending' ? 500 : 488, reason: role };
+  to.oa.note('out', carrier, present && role !== 'none');
+  if (!present || role === 'none') return { body: '', role };
+  const seenFrom = from.flow.peer.address(from.flow.j);
+  const { media } = from.call;
+  if (media === undefined) return { status: 488, reason: 'offer-answer-violation' };
+  const parts = { from: from.id, to: to.id, sdp: m.body, seenFrom };
+  const out: string | SdpRejected = role === 'offer' ? media.offer(parts) : media.answer({ ...parts, final: role === 'answer' });
+  if (!isRejected(out)) return { body: out, role };
+  if (role === 'offer') to.oa.rollback();
+  return { status: out.status, reason: out.rejected };
+}
+
+export function isAnchored(a: Anchored | NotAnchored): a is Anchored {
+  return 'body' in a;
+}
+
+function isRole(r: SdpRole | Reason): r is SdpRole {
+  return r === 'offer' || r === 'answer' || r === 'preview' || r === 'none';
+}

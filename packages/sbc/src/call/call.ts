@@ -1,0 +1,175 @@
+import { type Masked, type Mono, type Reason, type Tx, Waiting } from '@drawbridge/core';
+import type { MediaSession, StreamFacts } from '@drawbridge/media-relay';
+import { headerLine, type MessageView, type ServerTransaction, type ServerUser } from '@drawbridge/sip';
+import type { Target } from '../decide/plan.js';
+import type { Side } from '../events.js';
+import type { Identity } from '../inbound.js';
+import { send } from '../send/send.js';
+import type { Shard } from '../shard.js';
+import { SILENT } from './silent-user.js';
+import type { Fork } from './fork.js';
+import type { Leg, LegOwner } from './leg.js';
+import { startNextGroup } from './setup.js';
+import { causeOf, rank } from './status.js';
+
+export type CallState = 'setup' | 'answered' | 'ended';
+
+export interface BestFailure {
+  readonly status: number;
+  readonly headers: string;
+}
+
+/**
+ * One call: an INVITE from its caller, forks to its callees, and once answered one pair of legs. It waits on the
+ * wheel for the end of the ringing, then for the longest duration allowed.
+ */
+export class Call extends Waiting implements LegOwner, ServerUser {
+  readonly ref: string;
+  readonly shard: Shard;
+  readonly identity: Identity;
+  readonly caller: Masked;
+  readonly callee: Masked;
+  readonly media: MediaSession;
+  readonly startedAt: Mono;
+  /** ms since 1970, for people. */
+  readonly startedWall: number;
+  readonly invite: ServerTransaction;
+  /** The caller's own. */
+  readonly callId: string;
+  /** Forks under way; the winner alone once answered. */
+  forks: Fork[] = [];
+  /** Targets not tried yet, in order. */
+  waiting: Target[] = [];
+  state: CallState = 'setup';
+  answeredAt: Mono = 0;
+  winner: Fork | undefined = undefined;
+  best: BestFailure | undefined = undefined;
+  ringing = false;
+  held = false;
+  /** Serial number for the next fork's media leg. */
+  serial = 0;
+  status = 0;
+
+  constructor(shard: Shard, made: { ref: string; identity: Identity; caller: Masked; callee: Masked; media: MediaSession; now: Mono; invite: ServerTransaction; callId: string }) {
+    super();
+    this.shard = shard;
+    this.ref = made.ref;
+    this.identity = made.identity;
+    this.caller = made.caller;
+    this.callee = made.callee;
+    this.media = made.media;
+    this.startedAt = made.now;
+    this.startedWall = shard.traces.wall();
+    this.invite = made.invite;
+    this.callId = made.callId;
+  }
+
+  /** The leg toward the caller: the winner's, or before that any fork's. */
+  get callerLeg(): Leg | undefined {
+    return (this.winner ?? this.forks[0])?.caller;
+  }
+
+  override onDue(now: Mono): void {
+    const tx = this.shard.m.transactions.tx;
+    if (this.state === 'answered') return this.end(now, 'call-duration', undefined, tx);
+    if (this.state !== 'setup') return;
+    this.cancelForks(now, tx);
+    this.failed(now, { status: 480, headers: '' }, tx);
+    this.groupDone(now, tx);
+  }
+
+  /** RFC 3261 §9.2: the CANCEL has its 200 already; the INVITE gets 487 and every fork is cancelled. */
+  onCancel(now: Mono, _st: ServerTransaction, _m: MessageView, tx: Tx): void {
+    if (this.state !== 'setup') return;
+    this.refuse(now, 487, 'cancelled', '', 'caller', tx);
+  }
+
+  /** The caller never acknowledged our 2xx: RFC 3261 §13.3.1.4 says BYE. */
+  onAckMissing(now: Mono, st: ServerTransaction, tx: Tx): void {
+    if (this.state === 'answered' && st === this.invite) this.end(now, 'ack-missing', undefined, tx);
+  }
+
+  /** Ends the call both ways, whatever its state. The leg whose end is the cause gets no BYE of ours. */
+  end(now: Mono, cause: Reason, by: Leg | undefined, tx: Tx): void {
+    const side: Side = by === undefined ? 'border' : by.role === 'caller' ? 'caller' : 'callee';
+    if (this.state === 'setup') return this.refuse(now, cause === 'shutdown' || cause === 'draining' ? 503 : 480, cause, '', side, tx);
+    if (this.state !== 'answered') return;
+    const pair = this.winner;
+    if (pair !== undefined) for (const leg of [pair.caller, pair.callee]) if (leg !== by) this.#bye(now, leg, cause, tx);
+    this.#close(now, cause, side);
+  }
+
+  /** The caller's INVITE fails: forks are cancelled, the call is over. */
+  refuse(now: Mono, status: number, cause: Reason, headers: string, by: Side, tx: Tx): void {
+    if (this.state !== 'setup') return;
+    this.status = status;
+    this.cancelForks(now, tx);
+    this.invite.reply(now, status, { headers, reason: cause }, tx);
+    this.#close(now, cause, by);
+  }
+
+  failed(_now: Mono, f: BestFailure, _tx: Tx): void {
+    if (this.best === undefined || rank(f.status) < rank(this.best.status)) this.best = f;
+  }
+
+  /** Every fork of a group has failed: the next group rings, or the caller hears the best of the failures. */
+  groupDone(now: Mono, tx: Tx): void {
+    if (this.state !== 'setup' || this.forks.length > 0) return;
+    const best = this.best ?? { status: 480, headers: '' };
+    if (this.waiting.length > 0 && best.status < 600) return startNextGroup(this, now, tx);
+    this.refuse(now, best.status, causeOf(best.status), best.headers, 'callee', tx);
+  }
+
+  /** CANCEL to every fork but `except`; what they still answer is dealt with by the fork itself. */
+  cancelForks(now: Mono, tx: Tx, except?: Fork): void {
+    const headers = except === undefined ? '' : headerLine('Reason', 'SIP;cause=200;text="Call completed elsewhere"');
+    for (const fork of this.forks) {
+      if (fork === except) continue;
+      fork.cancel(now, tx, headers);
+      fork.leave();
+    }
+    this.forks = except === undefined ? [] : [except];
+  }
+
+  facts(): readonly StreamFacts[] {
+    return this.media.streams;
+  }
+
+  #bye(now: Mono, leg: Leg, cause: Reason, tx: Tx): void {
+    const { dialog } = leg;
+    if (dialog === undefined || dialog.state === 'ended') return;
+    dialog.end();
+    const { transactions } = this.shard.m;
+    // A callee whose 2xx waits for the answer in the caller's ACK must hear an ACK before the BYE (§13.2.2.4).
+    if (leg.ack === '' && leg.inviteSeq > 0) {
+      transactions.ack(now, leg.flow, dialog.request('ACK', { via: leg.via(transactions.newBranch()), cseq: leg.inviteSeq }), tx);
+    }
+    const branch = transactions.newBranch();
+    const headers = cause === 'normal-clearing' ? '' : headerLine('Reason', `SIP;cause=${cause === 'media-inactive' ? 408 : 200};text="${cause}"`);
+    const text = dialog.request('BYE', { via: leg.via(branch), headers });
+    send(this.shard, now, leg, { method: 'BYE', text, branch, user: SILENT }, tx);
+  }
+
+  #close(now: Mono, cause: Reason, by: Side): void {
+    const talked = this.state === 'answered' ? now - this.answeredAt : 0;
+    this.state = 'ended';
+    const media = this.media.streams;
+    const { shard } = this;
+    shard.m.wheel.cancel(this);
+    this.media.close();
+    for (const fork of this.forks) fork.leave();
+    this.forks = [];
+    shard.calls.delete(this.ref);
+    if (this.identity.kind === 'subscriber') countDown(shard.perSubscriber, this.identity.aor);
+    shard.m.outbox.push({
+      kind: 'call-ended', ref: this.ref, at: now, caller: this.caller, callee: this.callee, cause, by, status: this.status,
+      lastedMs: now - this.startedAt, talkedMs: talked, media,
+    });
+  }
+}
+
+function countDown(counts: Map<string, number>, key: string): void {
+  const left = (counts.get(key) ?? 0) - 1;
+  if (left > 0) counts.set(key, left);
+  else counts.delete(key);
+}

@@ -1,0 +1,221 @@
+import type { Mono, Reason, Tx } from '@drawbridge/core';
+import { type ClientTransaction, type ClientUser, H, headerLine, type MessageView, type ServerTransaction } from '@drawbridge/sip';
+import { anchor, hasSdp, isAnchored, SDP } from '../anchor/anchor.js';
+import { bodyCrosses } from '../hide/allow.js';
+import { ALLOW_LINE, hide } from '../hide/hide.js';
+import type { Inbound } from '../inbound.js';
+import { send } from '../send/send.js';
+import type { Shard } from '../shard.js';
+import { type Leg, sharesUpstream } from './leg.js';
+import { hopsLeft } from './setup.js';
+import { statusAcross } from './status.js';
+
+/** Methods that carry or may carry an offer. */
+const NEGOTIATES: ReadonlySet<string> = new Set(['INVITE', 'UPDATE']);
+
+/**
+ * One request inside a dialog on its way across: received on `from`, sent on `to`, its response carried back. INVITE
+ * and UPDATE renegotiate media, the rest crosses with what the allow-lists let through.
+ */
+export class Exchange implements ClientUser {
+  readonly shard: Shard;
+  readonly from: Leg;
+  readonly to: Leg;
+  readonly method: string;
+  readonly #st: ServerTransaction;
+  #ct: ClientTransaction | undefined = undefined;
+  #delayed = false;
+  /** `Subscription-State: terminated` or `Expires: 0` crossed: the owner ends after this. */
+  readonly #last: boolean;
+
+  private constructor(shard: Shard, from: Leg, to: Leg, method: string, st: ServerTransaction, last: boolean) {
+    this.shard = shard;
+    this.from = from;
+    this.to = to;
+    this.method = method;
+    this.#last = last;
+    this.#st = st;
+  }
+
+  /** Undefined when it could be started; otherwise the status and reason to answer statelessly. */
+  static start(shard: Shard, inbound: Inbound, from: Leg, to: Leg): { readonly status: number; readonly reason: Reason } | undefined {
+    const { now, m, via, peer, j, tx } = inbound;
+    const { method } = m;
+    const busy = method === 'INVITE' ? overlap(from, to) : undefined;
+    if (busy !== undefined) return busy;
+    const flow = shard.m.flows.of(now, via, peer, j);
+    if (flow === undefined) return { status: 503, reason: 'queue-full' };
+    let exchange: Exchange | undefined;
+    const st = shard.m.transactions.openServer(now, m, flow, {
+      onCancel: (at, of, cancel, out) => exchange?.onCancel(at, of, cancel, out),
+      onAckMissing: (at, of, out) => exchange?.onAckMissing(at, of, out),
+    }, tx);
+    if (st === undefined) return { status: 503, reason: 'transaction-limit' };
+    exchange = new Exchange(shard, from, to, method, st, endsOwner(m));
+    exchange.#forward(now, m, tx);
+    return undefined;
+  }
+
+  #forward(now: Mono, m: MessageView, tx: Tx): void {
+    const { shard, from, to, method } = this;
+    const { dialog } = to;
+    if (dialog === undefined || dialog.state === 'ended') return this.#answer(now, 481, 'no-dialog', tx);
+    let body = '';
+    let contentType = '';
+    if (NEGOTIATES.has(method)) {
+      if (m.bodyEnd > m.bodyStart && !hasSdp(m)) return this.#answer(now, 415, 'sdp-unsupported', tx);
+      const anchored = anchor(from, to, m, method === 'INVITE' ? 'INVITE' : 'UPDATE');
+      if (!isAnchored(anchored)) return this.#answer(now, anchored.status, anchored.reason, tx);
+      body = anchored.body;
+      contentType = SDP;
+      this.#delayed = method === 'INVITE' && body === '';
+    } else if (m.bodyEnd > m.bodyStart) {
+      if (!bodyCrosses(method, m.contentType)) return this.#answer(now, 415, 'forbidden', tx);
+      body = m.body;
+      contentType = m.get(H.contentType);
+    }
+    from.dialog?.refresh(m);
+    const branch = shard.m.transactions.newBranch();
+    const renegotiates = NEGOTIATES.has(method);
+    const text = dialog.request(method, {
+      via: to.via(branch), maxForwards: hopsLeft(m),
+      headers: (renegotiates ? ALLOW_LINE : '') + hide(m, { credentials: sharesUpstream(from, to), challenges: false }),
+      ...(renegotiates || method === 'SUBSCRIBE' || method === 'NOTIFY' ? { contact: to.contact } : {}),
+      ...(body === '' ? {} : { contentType, body }),
+    });
+    if (method === 'INVITE') {
+      from.inviteIn = this.#st;
+      to.inviteSeq = dialog.localSeq;
+      to.ack = '';
+    }
+    this.#ct = send(shard, now, to, { method, text, branch, user: this, timerC: 181_000 }, tx);
+    if (this.#ct === undefined) return this.#failed(now, 503, 'transaction-limit', '', tx);
+    if (method === 'INVITE') to.inviteOut = this.#ct;
+  }
+
+  onResponse(now: Mono, _ct: ClientTransaction, m: MessageView, tx: Tx): void {
+    if (m.status < 200) return;
+    if (m.status >= 300) return this.#refused(now, m, tx);
+    if (this.method === 'INVITE') return this.#inviteAccepted(now, m, tx);
+    this.to.dialog?.refresh(m);
+    let body = '';
+    let contentType = '';
+    if (this.method === 'UPDATE') {
+      const anchored = anchor(this.to, this.from, m, 'UPDATE-2xx');
+      if (!isAnchored(anchored)) return this.#answer(now, anchored.status, anchored.reason, tx);
+      body = anchored.body;
+      contentType = SDP;
+    } else if (m.bodyEnd > m.bodyStart && bodyCrosses(this.method, m.contentType)) {
+      body = m.body;
+      contentType = m.get(H.contentType);
+    }
+    const contact = this.method === 'UPDATE' || this.method === 'SUBSCRIBE' ? headerLine('Contact', this.from.contact) : '';
+    this.#st.reply(now, m.status, { headers: contact + hide(m, NO_TRUST), ...(body === '' ? {} : { contentType, body }) }, tx);
+    if (this.#last) this.from.call.end(now, 'normal-clearing', this.from, tx);
+  }
+
+  onTimeout(now: Mono, _ct: ClientTransaction, tx: Tx): void {
+    this.#lost(now, 'timeout', tx);
+  }
+
+  onTransportError(now: Mono, _ct: ClientTransaction, tx: Tx): void {
+    this.#lost(now, 'transport-failed', tx);
+  }
+
+  onCancel(now: Mono, st: ServerTransaction, _m: MessageView, tx: Tx): void {
+    st.reply(now, 487, { reason: 'cancelled' }, tx);
+    this.from.inviteIn = undefined;
+    this.#ct?.cancel(now, tx);
+  }
+
+  /** Our 2xx to a re-INVITE was never acknowledged. */
+  onAckMissing(now: Mono, st: ServerTransaction, tx: Tx): void {
+    if (st.state === 'completed' || this.from.unacked !== st) return;
+    this.from.call.end(now, 'ack-missing', undefined, tx);
+  }
+
+  #inviteAccepted(now: Mono, m: MessageView, tx: Tx): void {
+    const { shard, from, to } = this;
+    const { transactions } = shard.m;
+    if (to.inviteOut !== this.#ct) {
+      if (to.ack !== '') transactions.ack(now, to.flow, to.ack, tx);
+      return;
+    }
+    to.inviteOut = undefined;
+    to.dialog?.refresh(m);
+    if (from.inviteIn !== this.#st) {
+      // The caller of this re-INVITE had given up: what its callee agreed to can't stand on one side only.
+      this.#acknowledge(now, tx);
+      return from.call.end(now, 'offer-answer-violation', undefined, tx);
+    }
+    from.inviteIn = undefined;
+    const anchored = anchor(to, from, m, '2xx');
+    if (!isAnchored(anchored)) {
+      this.#acknowledge(now, tx);
+      this.#st.reply(now, anchored.status, { reason: anchored.reason }, tx);
+      return from.call.end(now, anchored.reason, undefined, tx);
+    }
+    from.unacked = this.#st;
+    this.#st.reply(now, m.status, {
+      headers: headerLine('Contact', from.contact) + ALLOW_LINE + hide(m, NO_TRUST),
+      ...(anchored.body === '' ? {} : { contentType: SDP, body: anchored.body }),
+    }, tx);
+    if (!this.#delayed) this.#acknowledge(now, tx);
+  }
+
+  #acknowledge(now: Mono, tx: Tx): void {
+    const { to, shard } = this;
+    const { transactions } = shard.m;
+    if (to.dialog === undefined) return;
+    to.ack = to.dialog.request('ACK', { via: to.via(transactions.newBranch()), cseq: to.inviteSeq });
+    transactions.ack(now, to.flow, to.ack, tx);
+  }
+
+  #refused(now: Mono, m: MessageView, tx: Tx): void {
+    const challenges = sharesUpstream(this.from, this.to);
+    const status = statusAcross(m.status, challenges);
+    this.#failed(now, status, 'peer-rejected', hide(m, { credentials: false, challenges: challenges && status === m.status }), tx);
+    // RFC 3261 §12.2.1.2: these say that the dialog is gone at the other end.
+    if (m.status === 481 || m.status === 408) this.from.call.end(now, 'peer-gone', this.to, tx);
+  }
+
+  #lost(now: Mono, reason: Reason, tx: Tx): void {
+    this.#failed(now, 408, reason, '', tx);
+    this.from.call.end(now, reason === 'timeout' ? 'peer-gone' : 'flow-gone', this.to, tx);
+  }
+
+  /** What was agreed before the failed request holds again (RFC 6141). */
+  #failed(now: Mono, status: number, reason: Reason, headers: string, tx: Tx): void {
+    const { from, to } = this;
+    if (this.method === 'INVITE') {
+      if (to.inviteOut === this.#ct) to.inviteOut = undefined;
+      to.oa.note('in', 'non-2xx', false);
+      from.oa.note('out', 'non-2xx', false);
+      from.call.media?.rollback(to.id);
+    } else if (this.method === 'UPDATE') {
+      to.oa.note('in', 'UPDATE-non-2xx', false);
+      from.oa.note('out', 'UPDATE-non-2xx', false);
+      from.call.media?.rollback(to.id);
+    }
+    this.#answer(now, status, reason, tx, headers);
+  }
+
+  #answer(now: Mono, status: number, reason: Reason, tx: Tx, headers = ''): void {
+    if (this.from.inviteIn === this.#st) this.from.inviteIn = undefined;
+    const retry = status === 500 && reason === 'request-pending' ? headerLine('Retry-After', String(this.shard.m.random.u32() % 11)) : '';
+    this.#st.reply(now, status, { headers: headers + retry, reason }, tx);
+  }
+}
+
+const NO_TRUST = { credentials: false, challenges: false } as const;
+
+/** RFC 3261 §14.2: a second INVITE before the first was answered, and one that crosses ours. */
+function overlap(from: Leg, to: Leg): { readonly status: number; readonly reason: Reason } | undefined {
+  if (from.inviteIn !== undefined) return { status: 500, reason: 'request-pending' };
+  return from.inviteOut !== undefined || to.inviteOut !== undefined || to.inviteIn !== undefined ? { status: 491, reason: 'glare' } : undefined;
+}
+
+function endsOwner(m: MessageView): boolean {
+  if (m.method === 'SUBSCRIBE') return m.get(H.expires).trim() === '0';
+  return m.method === 'NOTIFY' && m.get(H.subscriptionState).trimStart().toLowerCase().startsWith('terminated');
+}

@@ -1,0 +1,179 @@
+import type { Mono, Reason, Tx } from '@drawbridge/core';
+import { type ClientTransaction, type ClientUser, Dialog, type Flow, headerLine, type MessageView } from '@drawbridge/sip';
+import { anchor, isAnchored, SDP } from '../anchor/anchor.js';
+import { ALLOW_LINE, hide } from '../hide/hide.js';
+import type { Call } from './call.js';
+import { type Leg, sharesUpstream } from './leg.js';
+import { SILENT } from './silent-user.js';
+import { statusAcross } from './status.js';
+
+/** One callee of a call: the leg toward it, the leg with a To tag of its own toward the caller, and its INVITE. */
+export class Fork implements ClientUser {
+  readonly call: Call;
+  readonly caller: Leg;
+  readonly callee: Leg;
+  invite: ClientTransaction | undefined = undefined;
+  /** From and To of our INVITE without tags, kept for the dialog that its response makes. */
+  readonly parties: { readonly from: string; readonly to: string };
+  #cancelled = false;
+
+  constructor(call: Call, caller: Leg, callee: Leg, parties: { readonly from: string; readonly to: string }) {
+    this.call = call;
+    this.caller = caller;
+    this.callee = callee;
+    this.parties = parties;
+    caller.peer = callee;
+    callee.peer = caller;
+  }
+
+  cancel(now: Mono, tx: Tx, headers: string): void {
+    this.#cancelled = true;
+    this.invite?.cancel(now, tx, headers);
+  }
+
+  leave(): void {
+    this.caller.leave(this.call.shard);
+    this.callee.leave(this.call.shard);
+  }
+
+  onResponse(now: Mono, ct: ClientTransaction, m: MessageView, tx: Tx): void {
+    if (m.status < 200) this.#provisional(now, m, tx);
+    else if (m.status < 300) this.#accepted(now, ct.flow, m, tx);
+    else this.#refused(now, m, tx);
+  }
+
+  onTimeout(now: Mono, _ct: ClientTransaction, tx: Tx): void {
+    this.#gone(now, { status: 408, headers: '' }, tx);
+  }
+
+  onTransportError(now: Mono, _ct: ClientTransaction, tx: Tx): void {
+    this.#gone(now, { status: 480, headers: '' }, tx);
+  }
+
+  #provisional(now: Mono, m: MessageView, tx: Tx): void {
+    const { call, caller, callee } = this;
+    if (call.state !== 'setup' || this.#cancelled) return;
+    if (m.toTag !== '' && callee.dialog === undefined) callee.dialog = this.#calleeDialog(m, callee.flow);
+    this.#callerDialog();
+    const anchored = anchor(callee, caller, m, '1xx');
+    const body = isAnchored(anchored) ? anchored.body : '';
+    call.invite.reply(now, m.status, {
+      toTag: caller.localTag,
+      headers: headerLine('Contact', caller.contact) + ALLOW_LINE + hide(m, this.#trust()),
+      ...(body === '' ? {} : { contentType: SDP, body }),
+    }, tx);
+    if (!call.ringing) {
+      call.ringing = true;
+      call.shard.m.outbox.push({ kind: 'call-ringing', ref: call.ref, at: now, leg: callee.id, status: m.status });
+    }
+  }
+
+  /** The first 2xx wins. It may come again, from another downstream fork, or after we gave up: each gets its ACK. */
+  #accepted(now: Mono, flow: Flow, m: MessageView, tx: Tx): void {
+    const { call, caller, callee } = this;
+    const { shard } = call;
+    if (call.winner === this && callee.dialog?.remoteTag === m.toTag) {
+      if (callee.ack !== '') shard.m.transactions.ack(now, callee.flow, callee.ack, tx);
+      return;
+    }
+    if (call.state !== 'setup' || this.#cancelled) return this.#notWanted(now, flow, m, tx);
+
+    call.winner = this;
+    if (callee.dialog?.remoteTag === m.toTag) callee.dialog.confirm(m);
+    else callee.dialog = this.#calleeDialog(m, callee.flow);
+    this.#callerDialog().confirm();
+    callee.inviteOut = undefined;
+    call.cancelForks(now, tx, this);
+    const delayed = callee.oa.delayed;
+    const anchored = anchor(callee, caller, m, '2xx');
+    if (!isAnchored(anchored)) return this.#unusable(now, anchored.status, anchored.reason, tx);
+    call.media.select(callee.id);
+    call.state = 'answered';
+    call.answeredAt = now;
+    call.status = m.status;
+    caller.inviteIn = undefined;
+    caller.unacked = call.invite;
+    call.invite.reply(now, m.status, {
+      toTag: caller.localTag,
+      headers: headerLine('Contact', caller.contact) + ALLOW_LINE + hide(m, this.#trust()),
+      ...(anchored.body === '' ? {} : { contentType: SDP, body: anchored.body }),
+    }, tx);
+    // With a delayed offer the answer comes in the caller's ACK, and ours waits for it.
+    if (!delayed) this.#acknowledge(now, tx);
+    shard.m.wheel.arm(call, now + shard.o.calls.maxDuration);
+    shard.m.outbox.push({ kind: 'call-answered', ref: call.ref, at: now, leg: callee.id, to: callee.flow.peer.get(callee.flow.j) });
+  }
+
+  #refused(now: Mono, m: MessageView, tx: Tx): void {
+    const trust = this.#trust();
+    const status = statusAcross(m.status, trust.challenges);
+    this.callee.oa.note('in', 'non-2xx', false);
+    this.#gone(now, { status, headers: hide(m, { credentials: false, challenges: trust.challenges && status === m.status }) }, tx);
+  }
+
+  #gone(now: Mono, f: { status: number; headers: string }, tx: Tx): void {
+    const { call } = this;
+    this.callee.inviteOut = undefined;
+    if (call.state !== 'setup' || this.#cancelled) return;
+    call.forks = call.forks.filter(x => x !== this);
+    this.leave();
+    call.media.dropLeg(this.callee.id);
+    call.failed(now, f, tx);
+    // §16.7 step 5: a 6xx ends the search everywhere.
+    if (f.status >= 600) call.cancelForks(now, tx);
+    call.groupDone(now, tx);
+  }
+
+  /** Answered too late, or by a second downstream fork: ACK, then BYE (RFC 3261 §13.2.2.4). */
+  #notWanted(now: Mono, flow: Flow, m: MessageView, tx: Tx): void {
+    const { transactions } = this.call.shard.m;
+    const dialog = this.#calleeDialog(m, flow);
+    transactions.ack(now, flow, dialog.request('ACK', { via: this.callee.via(transactions.newBranch()), cseq: this.callee.inviteSeq }), tx);
+    const branch = transactions.newBranch();
+    transactions.request(now, { method: 'BYE', text: dialog.request('BYE', { via: this.callee.via(branch) }), branch, flow, user: SILENT }, tx);
+  }
+
+  /** The callee's answer can't be used: it is acknowledged and ended, and the caller hears why. */
+  #unusable(now: Mono, status: number, reason: Reason, tx: Tx): void {
+    const { call, callee } = this;
+    this.#acknowledge(now, tx);
+    const { transactions } = call.shard.m;
+    const branch = transactions.newBranch();
+    const text = callee.dialog?.request('BYE', { via: callee.via(branch) }) ?? '';
+    transactions.request(now, { method: 'BYE', text, branch, flow: callee.flow, user: SILENT }, tx);
+    call.winner = undefined;
+    call.refuse(now, status, reason, '', 'callee', tx);
+  }
+
+  #acknowledge(now: Mono, tx: Tx): void {
+    const { transactions } = this.call.shard.m;
+    const { callee } = this;
+    if (callee.dialog === undefined) return;
+    callee.ack = callee.dialog.request('ACK', { via: callee.via(transactions.newBranch()), cseq: callee.inviteSeq });
+    transactions.ack(now, callee.flow, callee.ack, tx);
+  }
+
+  #calleeDialog(m: MessageView, flow: Flow): Dialog {
+    const { callee } = this;
+    return Dialog.asClient(
+      { callId: callee.callId, localTag: callee.localTag, localUri: this.parties.from, remoteUri: this.parties.to, localSeq: callee.inviteSeq },
+      m,
+      flow,
+    );
+  }
+
+  #callerDialog(): Dialog {
+    const { caller, call } = this;
+    if (caller.dialog === undefined) {
+      const { aside } = call.shard;
+      aside.parse(call.invite.request);
+      caller.dialog = Dialog.asServer(aside, caller.localTag, caller.flow);
+    }
+    return caller.dialog;
+  }
+
+  #trust(): { readonly credentials: boolean; readonly challenges: boolean } {
+    return { credentials: false, challenges: sharesUpstream(this.caller, this.callee) };
+  }
+}
+

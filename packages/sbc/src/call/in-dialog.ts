@@ -1,0 +1,112 @@
+import { drop, type Mono, PASS, reply, type Tx, type Verdict } from '@drawbridge/core';
+import { headerLine, type MessageView, type ServerTransaction, type ServerUser } from '@drawbridge/sip';
+import { anchor, isAnchored, SDP } from '../anchor/anchor.js';
+import { ALLOW_LINE } from '../hide/hide.js';
+import type { Inbound } from '../inbound.js';
+import type { Shard } from '../shard.js';
+import { Exchange } from './exchange.js';
+import type { Leg } from './leg.js';
+
+/** Nobody waits for anything after our own final reply. */
+const ANSWERED: ServerUser = { onCancel() {}, onAckMissing() {} };
+const GONE = reply(481, 'no-dialog');
+
+/** The leg that a request belongs to, by our tag in its To. */
+export function legOf(shard: Shard, m: MessageView): Leg | undefined {
+  const leg = shard.legs.get(m.toTag);
+  return leg?.matches(m) ? leg : undefined;
+}
+
+/** The flow is the dialog's, or its address on a new port: NATs rebind, and the leg goes with them. */
+export function authoriseFlow(shard: Shard, inbound: Inbound, leg: Leg): Verdict {
+  const verdict = shard.m.authenticator.authenticateInDialog(inbound, leg.flow, leg.identity);
+  if (verdict.do !== 'pass' || leg.identity.kind !== 'subscriber') return verdict;
+  const { now, via, peer, j } = inbound;
+  if (leg.flow.alive && leg.flow.via === via && leg.flow.peer.equal(leg.flow.j, peer, j)) return verdict;
+  const flow = shard.m.flows.of(now, via, peer, j);
+  if (flow === undefined) return reply(503, 'queue-full');
+  leg.moveTo(shard, flow);
+  leg.call.media?.reopen(leg.id, peer.address(j));
+  shard.m.outbox.push({ kind: 'call-moved', ref: leg.call.ref, at: now, leg: leg.id, to: peer.get(j) });
+  return verdict;
+}
+
+/** A request inside a dialog → what it does to the call, or across to the other leg. */
+export function callInDialog(shard: Shard, inbound: Inbound, leg: Leg): Verdict {
+  const { m } = inbound;
+  if (m.method === 'ACK') return acknowledged(shard, inbound, leg);
+  if (leg.dialog?.accepts(m) === 'lower-cseq') return reply(500, 'lower-cseq');
+  switch (m.method) {
+    case 'BYE':
+      return bye(shard, inbound, leg);
+    case 'OPTIONS':
+      return answer(shard, inbound, 200, ALLOW_LINE);
+    case 'INVITE':
+    case 'UPDATE':
+    case 'INFO':
+    case 'MESSAGE':
+    case 'SUBSCRIBE':
+    case 'NOTIFY':
+      return across(shard, inbound, leg);
+    case 'PRACK':
+      // We never send a reliable provisional response, so there is none to acknowledge (RFC 3262 §3).
+      return reply(481, 'no-dialog');
+    default:
+      return reply(405, 'method-not-allowed', ALLOW_LINE);
+  }
+}
+
+function across(shard: Shard, inbound: Inbound, leg: Leg): Verdict {
+  const { peer } = leg;
+  if (peer === undefined) return GONE;
+  // Before the answer only the INVITE's own transaction negotiates; its callee has no confirmed dialog to ask in.
+  if (leg.dialog?.state === 'early' && inbound.m.method !== 'INFO' && inbound.m.method !== 'NOTIFY') {
+    return reply(500, 'request-pending', headerLine('Retry-After', '1'));
+  }
+  const refused = Exchange.start(shard, inbound, leg, peer);
+  return refused === undefined ? PASS : reply(refused.status, refused.reason, headerLine('Retry-After', String(shard.m.random.u32() % 11)));
+}
+
+/** RFC 3261 §15.1.2; a caller may also give up an early dialog with BYE, a callee may not (§15). */
+function bye(shard: Shard, inbound: Inbound, leg: Leg): Verdict {
+  const { now, tx } = inbound;
+  if (leg.dialog?.state === 'early' && leg.role === 'callee') return reply(481, 'no-dialog');
+  const verdict = answer(shard, inbound, 200, '');
+  if (verdict.do === 'pass') {
+    leg.dialog?.end();
+    leg.call.end(now, 'normal-clearing', leg, tx);
+  }
+  return verdict;
+}
+
+function answer(shard: Shard, inbound: Inbound, status: number, headers: string): Verdict {
+  const { now, m, via, peer, j, tx } = inbound;
+  const flow = shard.m.flows.of(now, via, peer, j);
+  const st: ServerTransaction | undefined = flow === undefined ? undefined : shard.m.transactions.openServer(now, m, flow, ANSWERED, tx);
+  if (st === undefined) return reply(503, 'transaction-limit');
+  st.reply(now, status, { headers }, tx);
+  return PASS;
+}
+
+/** The ACK to a 2xx of ours: its repetitions end, and a delayed answer goes on to the other leg. */
+function acknowledged(shard: Shard, inbound: Inbound, leg: Leg): Verdict {
+  const { now, m, tx } = inbound;
+  const st = leg.unacked;
+  if (st === undefined) return drop('retransmission');
+  leg.unacked = undefined;
+  st.acknowledged(now);
+  const { peer } = leg;
+  if (peer === undefined || peer.ack !== '' || peer.dialog === undefined) return PASS;
+  return passAnswer(shard, now, m, leg, peer, tx);
+}
+
+function passAnswer(shard: Shard, now: Mono, m: MessageView, leg: Leg, peer: Leg, tx: Tx): Verdict {
+  if (peer.inviteSeq === 0 || peer.dialog === undefined) return PASS;
+  const { transactions } = shard.m;
+  const anchored = anchor(leg, peer, m, 'ACK');
+  const body = isAnchored(anchored) ? anchored.body : '';
+  peer.ack = peer.dialog.request('ACK', { via: peer.via(transactions.newBranch()), cseq: peer.inviteSeq, ...(body === '' ? {} : { contentType: SDP, body }) });
+  transactions.ack(now, peer.flow, peer.ack, tx);
+  if (!isAnchored(anchored)) leg.call.end(now, anchored.reason, undefined, tx);
+  return PASS;
+}

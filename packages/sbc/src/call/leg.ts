@@ -1,0 +1,107 @@
+import type { Mono, Reason, Tx } from '@drawbridge/core';
+import type { MediaSession } from '@drawbridge/media-relay';
+import { type ClientTransaction, type Dialog, type Flow, type MessageView, OfferAnswer, type ServerTransaction } from '@drawbridge/sip';
+import type { Identity } from '../inbound.js';
+import type { RealmListener } from '../realms.js';
+import type { Shard } from '../shard.js';
+
+/** What two legs belong to: a call, or a subscription. */
+export interface LegOwner {
+  readonly ref: string;
+  readonly media: MediaSession | undefined;
+  /** Ends it both ways; `by` is the leg whose end is the cause, undefined when we end it. */
+  end(now: Mono, cause: Reason, by: Leg | undefined, tx: Tx): void;
+}
+
+export interface LegFields {
+  readonly id: string;
+  readonly role: 'caller' | 'callee';
+  readonly owner: LegOwner;
+  readonly listener: RealmListener;
+  readonly flow: Flow;
+  readonly identity: Identity;
+  readonly callId: string;
+  readonly localTag: string;
+  /** Set on a leg toward an upstream: the domain whose credentials and challenges cross it. */
+  readonly upstream: string | undefined;
+}
+
+/**
+ * One side of a call: its own Call-ID, tags, Contact, CSeq, route set and o= line. A fork is a pair of legs, one
+ * toward its callee and one, with a To tag of its own, toward the caller.
+ */
+export class Leg {
+  readonly id: string;
+  readonly role: 'caller' | 'callee';
+  readonly call: LegOwner;
+  readonly listener: RealmListener;
+  readonly identity: Identity;
+  readonly callId: string;
+  readonly localTag: string;
+  readonly upstream: string | undefined;
+  flow: Flow;
+  dialog: Dialog | undefined = undefined;
+  oa = new OfferAnswer();
+  /** The leg on the other side. */
+  peer: Leg | undefined = undefined;
+  /** Our INVITE on this leg without a final response. */
+  inviteOut: ClientTransaction | undefined = undefined;
+  /** The peer's INVITE on this leg that we have not answered finally. */
+  inviteIn: ServerTransaction | undefined = undefined;
+  /** The peer's INVITE that we answered 2xx, until its ACK. */
+  unacked: ServerTransaction | undefined = undefined;
+  /** Our ACK to this leg's last 2xx, for when that comes again; '' while the peer's ACK must bring the answer. */
+  ack = '';
+  /** CSeq of our last INVITE on this leg. */
+  inviteSeq = 0;
+
+  constructor(f: LegFields) {
+    this.id = f.id;
+    this.role = f.role;
+    this.call = f.owner;
+    this.listener = f.listener;
+    this.flow = f.flow;
+    this.identity = f.identity;
+    this.callId = f.callId;
+    this.localTag = f.localTag;
+    this.upstream = f.upstream;
+  }
+
+  /** Our Contact toward this leg's peer: our own tag as user, our own address. */
+  get contact(): string {
+    const transport = this.listener.transport === 'tcp' ? ';transport=tcp' : '';
+    return `<sip:${this.localTag}@${this.listener.sentBy}${transport}>`;
+  }
+
+  via(branch: string): { readonly transport: string; readonly sentBy: string; readonly branch: string } {
+    return { transport: this.listener.transport, sentBy: this.listener.sentBy, branch };
+  }
+
+  /** A leg that is found by its tag, and holds its flow, until `leave`. */
+  join(shard: Shard): void {
+    shard.legs.set(this.localTag, this);
+    shard.m.flows.hold(this.flow);
+  }
+
+  leave(shard: Shard): void {
+    if (shard.legs.get(this.localTag) !== this) return;
+    shard.legs.delete(this.localTag);
+    shard.m.flows.release(this.flow);
+  }
+
+  moveTo(shard: Shard, flow: Flow): void {
+    shard.m.flows.hold(flow);
+    shard.m.flows.release(this.flow);
+    this.flow = flow;
+  }
+
+  /** Whether an in-dialog request's ids are those of this leg. Before there is a dialog only our own ids are known. */
+  matches(m: MessageView): boolean {
+    return this.dialog === undefined ? m.callId === this.callId && m.toTag === this.localTag : this.dialog.matches(m);
+  }
+}
+
+/** Credentials cross to the upstream they are meant for, and its challenges back; nowhere else. */
+export function sharesUpstream(subscriber: Leg, upstream: Leg): boolean {
+  return upstream.upstream !== undefined && subscriber.identity.kind === 'subscriber' && subscriber.identity.domain === upstream.upstream;
+}

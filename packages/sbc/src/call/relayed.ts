@@ -1,0 +1,101 @@
+import { type Mono, PASS, reply, type Tx, type Verdict } from '@drawbridge/core';
+import { buildRequest, type ClientTransaction, type ClientUser, H, headerLine, type MessageView, type ServerTransaction, type ServerUser } from '@drawbridge/sip';
+import type { Target } from '../decide/plan.js';
+import { bodyCrosses } from '../hide/allow.js';
+import { hide } from '../hide/hide.js';
+import type { Inbound } from '../inbound.js';
+import type { Shard } from '../shard.js';
+import { mint } from './identifier.js';
+import { hopsLeft, outerParties } from './setup.js';
+import { rank, statusAcross } from './status.js';
+
+/** Only an INVITE can be cancelled (RFC 3261 §9.1), and only it is acknowledged. */
+const UNATTENDED: ServerUser = { onCancel() {}, onAckMissing() {} };
+const RETRY = headerLine('Retry-After', '10');
+
+/** A request outside any dialog on its way to every target at once; the best final response goes back (RFC 3261 §16.7). */
+export class Relayed implements ClientUser {
+  readonly #shard: Shard;
+  readonly #method: string;
+  readonly #challenges: boolean;
+  #st: ServerTransaction | undefined = undefined;
+  #open = 0;
+  #best: { readonly status: number; readonly headers: string } | undefined = undefined;
+
+  private constructor(shard: Shard, method: string, challenges: boolean) {
+    this.#shard = shard;
+    this.#method = method;
+    this.#challenges = challenges;
+  }
+
+  static start(shard: Shard, inbound: Inbound, targets: readonly Target[]): Verdict {
+    const { now, m, via, peer, j, tx, identity } = inbound;
+    const withBody = m.bodyEnd > m.bodyStart;
+    if (withBody && !bodyCrosses(m.method, m.contentType)) return reply(415, 'forbidden');
+    const flow = shard.m.flows.of(now, via, peer, j);
+    if (flow === undefined) return reply(503, 'queue-full', RETRY);
+    const shared = targets.some(t => t.upstream !== undefined && identity.kind === 'subscriber' && identity.domain === t.upstream);
+    const relayed = new Relayed(shard, m.method, shared);
+    const st = shard.m.transactions.openServer(now, m, flow, UNATTENDED, tx);
+    if (st === undefined) return reply(503, 'transaction-limit', RETRY);
+    relayed.#st = st;
+    for (const target of targets) relayed.#send(now, m, inbound, target, withBody, tx);
+    if (relayed.#open === 0) relayed.#finish(now, tx);
+    return PASS;
+  }
+
+  #send(now: Mono, m: MessageView, inbound: Inbound, target: Target, withBody: boolean, tx: Tx): void {
+    const shard = this.#shard;
+    const { transactions } = shard.m;
+    const { from, to } = outerParties(shard, inbound.identity, target.identity, m);
+    const credentials = target.upstream !== undefined && inbound.identity.kind === 'subscriber' && inbound.identity.domain === target.upstream;
+    const branch = transactions.newBranch();
+    const tag = mint(shard);
+    const { listener } = target;
+    const text = buildRequest({
+      method: m.method, uri: target.uri, via: { transport: listener.transport, sentBy: listener.sentBy, branch }, maxForwards: hopsLeft(m),
+      from: `${from};tag=${tag}`, to, callId: mint(shard), cseq: 1, headers: hide(m, { credentials, challenges: false }),
+      ...(withBody ? { contentType: m.get(H.contentType), body: m.body } : {}),
+    });
+    if (transactions.request(now, { method: m.method, text, branch, flow: target.flow, user: this }, tx) !== undefined) this.#open++;
+  }
+
+  onResponse(now: Mono, _ct: ClientTransaction, m: MessageView, tx: Tx): void {
+    if (m.status < 200) return;
+    const trust = { credentials: false, challenges: this.#challenges };
+    if (m.status < 300) {
+      const body = m.bodyEnd > m.bodyStart && bodyCrosses(this.#method, m.contentType);
+      this.#st?.reply(now, m.status, { headers: hide(m, trust), ...(body ? { contentType: m.get(H.contentType), body: m.body } : {}) }, tx);
+    } else {
+      const status = statusAcross(m.status, this.#challenges);
+      this.#note(status, hide(m, { ...trust, challenges: this.#challenges && status === m.status }));
+    }
+    this.#ended(now, tx);
+  }
+
+  onTimeout(now: Mono, _ct: ClientTransaction, tx: Tx): void {
+    this.#note(408, '');
+    this.#ended(now, tx);
+  }
+
+  onTransportError(now: Mono, _ct: ClientTransaction, tx: Tx): void {
+    this.#note(480, '');
+    this.#ended(now, tx);
+  }
+
+  #note(status: number, headers: string): void {
+    if (this.#best === undefined || rank(status) < rank(this.#best.status)) this.#best = { status, headers };
+  }
+
+  #ended(now: Mono, tx: Tx): void {
+    this.#open--;
+    if (this.#open === 0) this.#finish(now, tx);
+  }
+
+  #finish(now: Mono, tx: Tx): void {
+    if (this.#st === undefined || this.#st.answered) return;
+    const best = this.#best ?? { status: 503, headers: RETRY };
+    this.#st.reply(now, best.status, { headers: best.headers, reason: 'peer-rejected' }, tx);
+  }
+}
+

@@ -1,0 +1,136 @@
+import { maskUri, type Mono, own, PASS, reply, type Tx, type Verdict } from '@drawbridge/core';
+import { buildRequest, H, headerLine, type MessageView } from '@drawbridge/sip';
+import { anchor, hasSdp, isAnchored, SDP } from '../anchor/anchor.js';
+import type { Target } from '../decide/plan.js';
+import { ALLOW_LINE, hide, outerParty } from '../hide/hide.js';
+import type { Identity, Inbound } from '../inbound.js';
+import { send } from '../send/send.js';
+import type { Shard } from '../shard.js';
+import { Call } from './call.js';
+import { Fork } from './fork.js';
+import { mint, mintRef } from './identifier.js';
+import { Leg } from './leg.js';
+
+const CALLER = 'a';
+
+/** A new INVITE and where it may go → a call, its first group of forks on the way. */
+export function startCall(shard: Shard, inbound: Inbound, targets: readonly Target[], callee: string): Verdict {
+  const { now, m, via, peer, j, tx, identity } = inbound;
+  if (m.bodyEnd > m.bodyStart && !hasSdp(m)) return reply(415, 'sdp-unsupported', headerLine('Accept', SDP));
+  const { flows, transactions, relay, realms } = shard.m;
+  const flow = flows.of(now, via, peer, j);
+  if (flow === undefined) return reply(503, 'queue-full', headerLine('Retry-After', '10'));
+  const listener = realms.listener(via);
+  const ref = mintRef(shard);
+  // The transaction comes first: without one there is no call to clean up.
+  let call: Call | undefined;
+  const st = transactions.openServer(now, m, flow, {
+    onCancel: (at, of, cancel, out) => call?.onCancel(at, of, cancel, out),
+    onAckMissing: (at, of, out) => call?.onAckMissing(at, of, out),
+  }, tx);
+  if (st === undefined) return reply(503, 'transaction-limit', headerLine('Retry-After', '10'));
+  const media = relay.session({ id: ref });
+  media.leg(CALLER, { realm: listener.realm.name, local: listener.bind.address, seenFrom: peer.address(j) });
+  call = new Call(shard, {
+    ref, identity, media, now, invite: st, callId: own(m.callId),
+    caller: maskUri(`sip:${identity.kind === 'subscriber' ? identity.aor : partyOf(m)}`),
+    callee: maskUri(`sip:${callee}`),
+  });
+  call.waiting = [...targets].sort((x, y) => y.q - x.q);
+  shard.calls.set(ref, call);
+  shard.traces.note(ref, call.callId, CALLER);
+  if (identity.kind === 'subscriber') shard.perSubscriber.set(identity.aor, (shard.perSubscriber.get(identity.aor) ?? 0) + 1);
+  shard.m.outbox.push({
+    kind: 'call-started', ref, at: now, caller: call.caller, callee: call.callee, from: peer.get(j), realm: listener.realm.name, forks: targets.length,
+  });
+  ring(call, m, now, tx);
+  return PASS;
+}
+
+/** The next group of a serial search: the INVITE is read again from its transaction. */
+export function startNextGroup(call: Call, now: Mono, tx: Tx): void {
+  const { aside } = call.shard;
+  call.best = undefined;
+  aside.parse(call.invite.request);
+  ring(call, aside, now, tx);
+}
+
+/** Rings every target of the highest q that is left (all of them, or one at a time when forking is serial). */
+function ring(call: Call, m: MessageView, now: Mono, tx: Tx): void {
+  const { shard } = call;
+  const q = call.waiting[0]?.q ?? 0;
+  const size = shard.o.calls.forking === 'serial' ? 1 : call.waiting.findIndex(t => t.q < q);
+  const group = call.waiting.splice(0, size < 0 ? call.waiting.length : size);
+  shard.m.wheel.arm(call, now + shard.o.calls.noAnswer);
+  for (const target of group) {
+    if (call.state !== 'setup') return;
+    inviteFork(call, target, m, now, tx);
+  }
+  call.groupDone(now, tx);
+}
+
+/** call → anchor → hide → send, for one callee. */
+function inviteFork(call: Call, target: Target, m: MessageView, now: Mono, tx: Tx): void {
+  const { shard } = call;
+  const { transactions } = shard.m;
+  const fork = makeFork(call, target, m);
+  const { callee, caller } = fork;
+  call.forks.push(fork);
+
+  const anchored = anchor(caller, callee, m, 'INVITE');
+  if (!isAnchored(anchored)) return call.refuse(now, anchored.status, anchored.reason, '', 'caller', tx);
+
+  const { from, to } = fork.parties;
+  const credentials = target.upstream !== undefined && call.identity.kind === 'subscriber' && call.identity.domain === target.upstream;
+  const branch = transactions.newBranch();
+  callee.inviteSeq = 1;
+  const text = buildRequest({
+    method: 'INVITE', uri: target.uri, via: callee.via(branch), maxForwards: hopsLeft(m), from: `${from};tag=${callee.localTag}`, to,
+    callId: callee.callId, cseq: 1, contact: callee.contact, headers: ALLOW_LINE + hide(m, { credentials, challenges: false }),
+    ...(anchored.body === '' ? {} : { contentType: SDP, body: anchored.body }),
+  });
+  const invite = send(shard, now, callee, { method: 'INVITE', text, branch, user: fork }, tx);
+  if (invite === undefined) return call.refuse(now, 503, 'transaction-limit', headerLine('Retry-After', '10'), 'border', tx);
+  fork.invite = invite;
+  callee.inviteOut = invite;
+}
+
+function makeFork(call: Call, target: Target, m: MessageView): Fork {
+  const { shard, invite } = call;
+  const caller = new Leg({
+    id: CALLER, role: 'caller', owner: call, listener: shard.m.realms.listener(invite.flow.via), flow: invite.flow, identity: call.identity,
+    callId: call.callId, localTag: mint(shard), upstream: call.identity.kind === 'peer' ? call.identity.domain : undefined,
+  });
+  caller.inviteIn = invite;
+  call.serial++;
+  const callee = new Leg({
+    id: `b${call.serial}`, role: 'callee', owner: call, listener: target.listener, flow: target.flow, identity: target.identity,
+    callId: mint(shard) + mint(shard).slice(0, 6), localTag: mint(shard), upstream: target.upstream,
+  });
+  call.media.leg(callee.id, { realm: target.listener.realm.name, local: target.listener.bind.address, seenFrom: target.flow.peer.address(target.flow.j) });
+  shard.traces.note(call.ref, callee.callId, callee.id);
+  caller.join(shard);
+  callee.join(shard);
+  return new Fork(call, caller, callee, outerParties(shard, call.identity, target.identity, m));
+}
+
+/** From and To for the callee: names and domains stay, hosts that are none of ours become the domain of who they stand for. */
+export function outerParties(shard: Shard, from: Identity, to: Identity, m: MessageView): { readonly from: string; readonly to: string } {
+  const hostFor = (of: Identity) => (host: string): string => shard.m.domains.lookup(host)?.name ?? (of.kind === 'none' ? 'anonymous.invalid' : of.domain);
+  return {
+    from: outerParty(m.get(H.from), hostFor(from), 'sip:anonymous@anonymous.invalid'),
+    to: outerParty(m.get(H.to), hostFor(to), 'sip:anonymous@anonymous.invalid'),
+  };
+}
+
+/** RFC 7332: the count goes on across a B2BUA. */
+export function hopsLeft(m: MessageView): number {
+  return m.maxForwards < 0 ? 70 : m.maxForwards - 1;
+}
+
+function partyOf(m: MessageView): string {
+  const value = m.get(H.from);
+  const at = value.indexOf('sip:');
+  const end = value.search(/[>;]/);
+  return at < 0 ? 'anonymous' : value.slice(at + 4, end > at ? end : undefined);
+}

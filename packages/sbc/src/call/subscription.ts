@@ -1,0 +1,159 @@
+import { type Mono, own, PASS, type Reason, reply, type Tx, type Verdict, Waiting } from '@drawbridge/core';
+import {
+  buildRequest, type ClientTransaction, type ClientUser, Dialog, H, headerLine, type MessageView, parseExpires, type ServerTransaction, type ServerUser,
+} from '@drawbridge/sip';
+import type { Target } from '../decide/plan.js';
+import { hide } from '../hide/hide.js';
+import type { Inbound } from '../inbound.js';
+import { send } from '../send/send.js';
+import type { Shard } from '../shard.js';
+import { mint, mintRef } from './identifier.js';
+import { Leg, type LegOwner, sharesUpstream } from './leg.js';
+import { hopsLeft, outerParties } from './setup.js';
+import { statusAcross } from './status.js';
+
+/** RFC 6665 §3.1.1 leaves it to the event; nobody may hold state here for longer than this without a refresh. */
+const LONGEST_S = 24 * 3600;
+/** A notifier's last NOTIFY may come this long after the end. */
+const GRACE_MS = 32_000;
+const RETRY = headerLine('Retry-After', '10');
+
+/**
+ * A SUBSCRIBE that makes a dialog (RFC 6665): two legs without media, to the first target. Refreshes and NOTIFYs cross
+ * like any request inside a dialog; it ends with its last NOTIFY, or when nobody refreshes it.
+ */
+export class Subscription extends Waiting implements LegOwner {
+  readonly ref: string;
+  readonly media = undefined;
+  readonly #shard: Shard;
+  readonly #legs: readonly Leg[];
+
+  constructor(shard: Shard, ref: string, legs: (owner: LegOwner) => readonly Leg[]) {
+    super();
+    this.#shard = shard;
+    this.ref = ref;
+    this.#legs = legs(this);
+    shard.subscriptions.set(ref, this);
+    for (const leg of this.#legs) leg.join(shard);
+  }
+
+  /** Nobody refreshed it in time. */
+  override onDue(): void {
+    this.#leave();
+  }
+
+  keepFor(now: Mono, seconds: number): void {
+    this.#shard.m.wheel.arm(this, now + Math.min(seconds, LONGEST_S) * 1000 + GRACE_MS);
+  }
+
+  end(_now: Mono, _cause: Reason, _by: Leg | undefined, _tx: Tx): void {
+    this.#leave();
+  }
+
+  #leave(): void {
+    this.#shard.m.wheel.cancel(this);
+    this.#shard.subscriptions.delete(this.ref);
+    for (const leg of this.#legs) leg.leave(this.#shard);
+  }
+}
+
+/** A new SUBSCRIBE across the border. */
+export function startSubscription(shard: Shard, inbound: Inbound, target: Target): Verdict {
+  const { now, m, via, peer, j, tx, identity } = inbound;
+  if (shard.subscriptions.size >= shard.o.calls.max) return reply(503, 'call-limit', RETRY);
+  const flow = shard.m.flows.of(now, via, peer, j);
+  const opened: ServerUser = { onCancel() {}, onAckMissing() {} };
+  const st = flow === undefined ? undefined : shard.m.transactions.openServer(now, m, flow, opened, tx);
+  if (st === undefined || flow === undefined) return reply(503, 'transaction-limit', RETRY);
+
+  const parties = outerParties(shard, identity, target.identity, m);
+  const legs = { subscriber: undefined as Leg | undefined, notifier: undefined as Leg | undefined };
+  const subscription = new Subscription(shard, mintRef(shard), owner => {
+    const subscriber = new Leg({
+      id: 'a', role: 'caller', owner, listener: shard.m.realms.listener(via), flow, identity, callId: own(m.callId), localTag: mint(shard),
+      upstream: identity.kind === 'peer' ? identity.domain : undefined,
+    });
+    const notifier = new Leg({
+      id: 'b1', role: 'callee', owner, listener: target.listener, flow: target.flow, identity: target.identity, callId: mint(shard),
+      localTag: mint(shard), upstream: target.upstream,
+    });
+    subscriber.peer = notifier;
+    notifier.peer = subscriber;
+    subscriber.dialog = Dialog.asServer(m, subscriber.localTag, flow);
+    subscriber.dialog.confirm();
+    legs.subscriber = subscriber;
+    legs.notifier = notifier;
+    return [subscriber, notifier];
+  });
+  const { subscriber, notifier } = legs;
+  if (subscriber === undefined || notifier === undefined) return PASS;
+  subscription.keepFor(now, 64);
+  const branch = shard.m.transactions.newBranch();
+  const text = buildRequest({
+    method: 'SUBSCRIBE', uri: target.uri, via: notifier.via(branch), maxForwards: hopsLeft(m), from: `${parties.from};tag=${notifier.localTag}`,
+    to: parties.to, callId: notifier.callId, cseq: 1, contact: notifier.contact,
+    headers: hide(m, { credentials: sharesUpstream(subscriber, notifier), challenges: false }),
+  });
+  const user = new FirstSubscribe(subscription, st, subscriber, notifier, parties);
+  if (send(shard, now, notifier, { method: 'SUBSCRIBE', text, branch, user }, tx) === undefined) user.fail(now, 503, RETRY, tx);
+  return PASS;
+}
+
+/** The response to the SUBSCRIBE that opens a subscription. Its first NOTIFY may overtake it. */
+class FirstSubscribe implements ClientUser {
+  readonly #subscription: Subscription;
+  readonly #st: ServerTransaction;
+  readonly #subscriber: Leg;
+  readonly #notifier: Leg;
+  readonly #parties: { readonly from: string; readonly to: string };
+
+  constructor(subscription: Subscription, st: ServerTransaction, subscriber: Leg, notifier: Leg, parties: { readonly from: string; readonly to: string }) {
+    this.#subscription = subscription;
+    this.#st = st;
+    this.#subscriber = subscriber;
+    this.#notifier = notifier;
+    this.#parties = parties;
+  }
+
+  onResponse(now: Mono, ct: ClientTransaction, m: MessageView, tx: Tx): void {
+    if (m.status < 200) return;
+    const challenges = sharesUpstream(this.#subscriber, this.#notifier);
+    if (m.status >= 300) {
+      const status = statusAcross(m.status, challenges);
+      return this.fail(now, status, hide(m, { credentials: false, challenges: challenges && status === m.status }), tx);
+    }
+    const notifier = this.#notifier;
+    notifier.dialog ??= Dialog.asClient(
+      { callId: notifier.callId, localTag: notifier.localTag, localUri: this.#parties.from, remoteUri: this.#parties.to, localSeq: 1 }, m, ct.flow,
+    );
+    const granted = parseExpires(m.get(H.expires));
+    this.#subscription.keepFor(now, granted >= 0 ? granted : 3600);
+    this.#st.reply(now, m.status, {
+      toTag: this.#subscriber.localTag,
+      headers: headerLine('Contact', this.#subscriber.contact) + hide(m, { credentials: false, challenges: false }),
+    }, tx);
+  }
+
+  onTimeout(now: Mono, _ct: ClientTransaction, tx: Tx): void {
+    this.fail(now, 480, '', tx);
+  }
+
+  onTransportError(now: Mono, _ct: ClientTransaction, tx: Tx): void {
+    this.fail(now, 480, '', tx);
+  }
+
+  fail(now: Mono, status: number, headers: string, tx: Tx): void {
+    this.#st.reply(now, status, { headers, reason: 'peer-rejected' }, tx);
+    this.#subscription.end(now, 'peer-rejected', undefined, tx);
+  }
+}
+
+/** A NOTIFY that overtook the 200 to its SUBSCRIBE makes the dialog (RFC 6665 §4.4.1). */
+export function adoptNotify(leg: Leg, m: MessageView): void {
+  if (leg.dialog !== undefined || m.method !== 'NOTIFY' || !(leg.call instanceof Subscription)) return;
+  leg.dialog = Dialog.asServer(m, leg.localTag, leg.flow);
+  leg.dialog.confirm();
+  leg.dialog.localSeq = 1;
+  leg.dialog.remoteSeq = m.cseq - 1;
+}
+

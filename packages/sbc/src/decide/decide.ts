@@ -1,0 +1,101 @@
+import { reply, type Verdict } from '@drawbridge/core';
+import { H, headerLine, parseNameAddr, parseUri, type SipUri } from '@drawbridge/sip';
+import type { UpstreamDomain } from '../domains.js';
+import type { Inbound } from '../inbound.js';
+import type { Binding } from '../registrar/binding.js';
+import type { Shard } from '../shard.js';
+import type { Plan, Target } from './plan.js';
+
+const RETRY = headerLine('Retry-After', '10');
+
+/** Request + identity → plan. Requests go only to registered contacts and configured peers: there is no open relay. */
+export function decide(shard: Shard, inbound: Inbound): Plan | Verdict {
+  const { m } = inbound;
+  const uri = parseUri(m.uri);
+  if (uri === undefined) return m.uri.includes(':') && !/^sips?:/i.test(m.uri) ? reply(416, 'unsupported-scheme') : reply(400, 'malformed-uri');
+  if (uri.scheme !== 'sip') return reply(416, 'unsupported-scheme');
+  if (m.has(H.route) && !ownRoutes(shard, inbound)) return reply(403, 'foreign-route');
+  if (m.method === 'REGISTER') {
+    const domain = shard.m.domains.lookup(uri.host);
+    return domain === undefined ? reply(404, 'unknown-domain') : { do: 'register', domain };
+  }
+  if (uri.user === undefined) {
+    const ours = shard.m.domains.lookup(uri.host) !== undefined || shard.m.realms.isOwn(uri.host);
+    if (!ours) return reply(404, 'unknown-domain');
+    return m.method === 'OPTIONS' ? { do: 'self' } : reply(404, 'not-found');
+  }
+  if (inbound.identity.kind === 'none') return reply(403, 'not-authenticated');
+  const refused = admit(shard, inbound);
+  return refused ?? targetsOf(shard, inbound, uri);
+}
+
+/** Every Route must be our own Record-Route or Path; a foreign one would make us somebody's relay. */
+function ownRoutes(shard: Shard, { m }: Inbound): boolean {
+  return m.list(H.route).every(value => {
+    const route = parseUri(parseNameAddr(value)?.uri ?? '');
+    return route !== undefined && (shard.m.realms.isOwn(route.host) || shard.m.domains.lookup(route.host) !== undefined);
+  });
+}
+
+/** Limits on new calls; requests outside calls are bounded by the transaction tables. */
+function admit(shard: Shard, { m, identity }: Inbound): Verdict | undefined {
+  if (m.method !== 'INVITE') return undefined;
+  if (shard.draining) return reply(503, 'draining', RETRY);
+  if (shard.calls.size >= shard.o.calls.max) return reply(503, 'call-limit', RETRY);
+  if (identity.kind !== 'subscriber') return undefined;
+  const mine = shard.perSubscriber.get(identity.aor) ?? 0;
+  return mine >= shard.o.calls.perSubscriber ? reply(486, 'session-limit') : undefined;
+}
+
+function targetsOf(shard: Shard, inbound: Inbound, uri: SipUri): Plan | Verdict {
+  const { domains, registrar, realms, subscribers } = shard.m;
+  const { identity, m } = inbound;
+  if (identity.kind === 'peer' && (realms.isOwn(uri.host) || domains.lookup(uri.host)?.name === identity.domain)) {
+    // An upstream calls the contact that we registered there (RFC 3261 §10: its user part is ours).
+    const binding = registrar.byOpaque(uri.user ?? '');
+    if (binding?.kind === 'upstream' && binding.domain === identity.domain) return toBindings(shard, [binding], binding.aor);
+  }
+  const to = domains.address(m.uri);
+  if (to === undefined) return reply(404, 'unknown-domain');
+  if (to.domain.kind === 'upstream') {
+    if (identity.kind === 'peer' && identity.domain === to.domain.name) return reply(404, 'not-found');
+    return toUpstream(shard, inbound, to.domain, to.aor, uri);
+  }
+  const bindings = registrar.lookup(to.aor);
+  if (bindings.length > 0) return toBindings(shard, bindings, to.aor);
+  return subscribers.get(to.user, to.domain.name) === undefined ? reply(404, 'not-found') : reply(480, 'not-registered');
+}
+
+function toBindings(shard: Shard, bindings: readonly Binding[], callee: string): Plan | Verdict {
+  const targets: Target[] = [];
+  for (const b of bindings) {
+    if (!b.flow.alive) continue;
+    targets.push({
+      flow: b.flow,
+      listener: shard.m.realms.listener(b.flow.via),
+      uri: b.contact,
+      q: b.q,
+      identity: { kind: 'subscriber', user: b.aor.slice(0, b.aor.lastIndexOf('@')), domain: b.domain, aor: b.aor },
+      upstream: undefined,
+    });
+  }
+  return targets.length === 0 ? reply(480, 'flow-gone') : { do: 'forward', targets, callee };
+}
+
+/** The first next hop that we can send to; the Request-URI's host stays the domain's, so that digests pass end to end. */
+function toUpstream(shard: Shard, { now }: Inbound, domain: UpstreamDomain, callee: string, uri: SipUri): Plan | Verdict {
+  for (const next of domain.next) {
+    const flow = shard.m.flows.dialled(now, next.listener.via, next.endpoint);
+    if (flow === undefined) continue;
+    const target: Target = {
+      flow,
+      listener: next.listener,
+      uri: `sip:${uri.user ?? ''}@${domain.name.includes(':') ? `[${domain.name}]` : domain.name}${uri.params.has('user') ? `;user=${uri.params.get('user') ?? ''}` : ''}`,
+      q: 1,
+      identity: { kind: 'peer', domain: domain.name },
+      upstream: domain.name,
+    };
+    return { do: 'forward', targets: [target], callee };
+  }
+  return reply(503, 'next-hop-down', RETRY);
+}

@@ -1,0 +1,89 @@
+import type { AskId, Endpoint, Masked, Mono, Reason } from '@drawbridge/core';
+import type { StreamFacts } from '@drawbridge/media-relay';
+import type { BindingEvent } from './registrar/bindings.js';
+import type { StoreWrite } from './store/store.js';
+
+/** Who ended a call: one of its two ends, or we. */
+export type Side = 'caller' | 'callee' | 'border';
+
+interface OfCall {
+  /** The one reference of a call in every log line, CDR, event and trace. */
+  readonly ref: string;
+  readonly at: Mono;
+}
+
+/** What happens to calls: the one source of CDRs, console, metrics, diagnosis and the guard's outcomes. */
+export type CallEvent =
+  | (OfCall & { readonly kind: 'call-started'; readonly caller: Masked; readonly callee: Masked; readonly from: Endpoint; readonly realm: string; readonly forks: number })
+  | (OfCall & { readonly kind: 'call-ringing'; readonly leg: string; readonly status: number })
+  | (OfCall & { readonly kind: 'call-answered'; readonly leg: string; readonly to: Endpoint })
+  | (OfCall & { readonly kind: 'call-held' | 'call-resumed'; readonly by: Side })
+  | (OfCall & { readonly kind: 'call-moved'; readonly leg: string; readonly to: Endpoint })
+  | (OfCall & { readonly kind: 'media-latched'; readonly leg: string; readonly stream: number; readonly component: string; readonly source: Endpoint; readonly moved: boolean })
+  | (OfCall & { readonly kind: 'media-refused'; readonly leg: string; readonly stream: number; readonly reason: Reason; readonly source: Endpoint })
+  | (OfCall & { readonly kind: 'media-inactive'; readonly legs: readonly string[]; readonly silentMs: number })
+  | (OfCall & {
+      readonly kind: 'call-ended';
+      readonly caller: Masked;
+      readonly callee: Masked;
+      readonly cause: Reason;
+      readonly by: Side;
+      /** Final status the caller got for its INVITE. */
+      readonly status: number;
+      /** ms from INVITE to the end, and from answer to the end (0 when never answered). */
+      readonly lastedMs: number;
+      readonly talkedMs: number;
+      readonly media: readonly StreamFacts[];
+    });
+
+/** A request that was refused before it became anything; rate-limited by whoever logs it. */
+export interface RejectedEvent {
+  readonly kind: 'rejected';
+  readonly at: Mono;
+  readonly method: string;
+  readonly status: number;
+  readonly reason: Reason;
+  readonly source: Masked;
+}
+
+/** A question to the store: answered through `Border.handleAnswer`. */
+export interface StoreQuestion {
+  readonly kind: 'ask-store';
+  readonly id: AskId;
+  readonly batch: readonly StoreWrite[];
+}
+
+export type BorderEvent = CallEvent | RejectedEvent | StoreQuestion | BindingEvent;
+
+export interface BorderAnswer {
+  readonly kind: 'stored';
+  readonly ok: boolean;
+}
+
+/** Facts and questions on their way out of the core, in order. Made before everything that emits. */
+export class Outbox {
+  #list: BorderEvent[] = [];
+  #head = 0;
+  #lastAsk = 0;
+
+  push(e: BorderEvent): void {
+    this.#list.push(e);
+  }
+
+  ask(batch: readonly StoreWrite[]): AskId {
+    this.#lastAsk++;
+    this.push({ kind: 'ask-store', id: this.#lastAsk, batch });
+    return this.#lastAsk;
+  }
+
+  poll(): BorderEvent | undefined {
+    if (this.#head === this.#list.length) {
+      if (this.#head > 0) {
+        this.#list = [];
+        this.#head = 0;
+      }
+      return undefined;
+    }
+    return this.#list[this.#head++];
+  }
+}

@@ -1,0 +1,29 @@
+import { isStream, PASS, type Reason, reply, type Verdict, drop } from '@drawbridge/core';
+import { H, headerLine, tokenList } from '@drawbridge/sip';
+import type { Inbound } from '../inbound.js';
+
+/** What we understand of Require and Proxy-Require: nothing yet changes how a message must be read. */
+const SUPPORTED: ReadonlySet<string> = new Set();
+
+const STATUS: Partial<Record<Reason, number>> = { 'unsupported-version': 505, 'unsupported-scheme': 416 };
+
+/** Datagram → message view. Malformed requests that can be answered get their 400; the rest is counted and gone. */
+export function parse(inbound: Inbound, text: string): Verdict {
+  const { m } = inbound;
+  const fault = m.parse(text, isStream(inbound.via));
+  if (fault !== undefined) {
+    return m.answerable && m.method !== 'ACK' ? reply(STATUS[fault] ?? 400, fault) : drop(fault);
+  }
+  if (!m.isRequest || m.method === 'ACK' || m.method === 'CANCEL') return PASS;
+  if (m.maxForwards === 0 && m.method !== 'REGISTER') return reply(483, 'too-many-hops');
+  return m.has(H.require) || m.has(H.proxyRequire) ? required(inbound) : PASS;
+}
+
+/** RFC 3261 §8.2.2.3: what is required and not known goes back in Unsupported. */
+function required({ m }: Inbound): Verdict {
+  const unknown: string[] = [];
+  for (const h of [H.require, H.proxyRequire]) {
+    for (const value of m.list(h)) for (const tag of tokenList(value) ?? [value]) if (!SUPPORTED.has(tag.toLowerCase())) unknown.push(tag);
+  }
+  return unknown.length === 0 ? PASS : reply(420, 'unknown-extension', headerLine('Unsupported', unknown.join(', ')));
+}

@@ -1,0 +1,75 @@
+import type { Random, ReasonCounts, TimerWheel } from '@drawbridge/core';
+import type { MediaRelay } from '@drawbridge/media-relay';
+import { type Flow, type FlowTable, MessageView, type Tap, type Transactions } from '@drawbridge/sip';
+import type { Authenticator } from './authenticate/authenticator.js';
+import type { Call } from './call/call.js';
+import type { Leg } from './call/leg.js';
+import type { Subscription } from './call/subscription.js';
+import type { Config } from './config.js';
+import type { Domains } from './domains.js';
+import type { Outbox } from './events.js';
+import type { StoreJournal } from './journal.js';
+import type { Realms } from './realms.js';
+import type { Registrar } from './registrar/registrar.js';
+import type { Subscribers } from './subscribers.js';
+import type { Traces } from './trace.js';
+
+export interface ShardOptions {
+  readonly calls: Config['calls'];
+  readonly methods: Config['methods'];
+  /** Keys the To tags of stateless replies. */
+  readonly key: Uint8Array;
+  /** This shard's number, in every identifier we mint. */
+  readonly index: number;
+}
+
+export interface ShardModules {
+  readonly realms: Realms;
+  readonly domains: Domains;
+  readonly flows: FlowTable;
+  readonly transactions: Transactions;
+  readonly wheel: TimerWheel;
+  readonly registrar: Registrar;
+  readonly authenticator: Authenticator;
+  readonly subscribers: Subscribers;
+  readonly relay: MediaRelay;
+  readonly random: Random;
+  readonly counts: ReasonCounts;
+  readonly outbox: Outbox;
+  readonly journal: StoreJournal;
+  /** The receive side of the tap; `FlowTable` has the send side. */
+  readonly tap: Tap;
+}
+
+/** All state of calls that one owner holds. Nobody outside keeps a reference into it. */
+export class Shard {
+  readonly o: ShardOptions;
+  readonly m: ShardModules;
+  readonly calls = new Map<string, Call>();
+  readonly subscriptions = new Map<string, Subscription>();
+  /** By our own tag: From tag toward a callee, To tag toward a caller. 96 random bits, so the tag alone finds the leg. */
+  readonly legs = new Map<string, Leg>();
+  /** Calls under way per subscriber, for the limit. */
+  readonly perSubscriber = new Map<string, number>();
+  /** Requests by method and status class, for metrics. */
+  readonly requests = new Map<string, number>();
+  readonly replies = new Map<string, number>();
+  /** For a second message beside the one that is being handled. */
+  readonly aside = new MessageView();
+  draining = false;
+  readonly traces: Traces;
+
+  constructor(options: ShardOptions, modules: ShardModules, traces: Traces) {
+    this.o = options;
+    this.m = modules;
+    this.traces = traces;
+  }
+
+  /** A leg's flow while it lives; otherwise the newest flow its subscriber has registered since. */
+  wayTo(leg: Leg): Flow {
+    if (leg.flow.alive || leg.identity.kind !== 'subscriber') return leg.flow;
+    const again = this.m.registrar.lookup(leg.identity.aor)[0]?.flow;
+    if (again !== undefined) leg.moveTo(this, again);
+    return leg.flow;
+  }
+}
