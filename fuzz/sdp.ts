@@ -17,7 +17,25 @@ const SEEDS = [
   'v=0\r\no=a 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0 8\r\na=rtpmap:0 PCMU/8000\r\na=rtcp:4001 IN IP4 192.0.2.1\r\na=sendrecv\r\n',
   'v=0\no=- 9 2 IN IP6 2001:db8::1\ns= \nc=IN IP6 2001:db8::1\nt=0 0\na=group:BUNDLE 0\nm=video 9/2 RTP/SAVPF 96\na=mid:0\na=rtcp-mux\na=candidate:1 1 UDP 1 10.0.0.1 9 typ host\n',
 ];
-const SPLICES = ['\r\n', '\n', '\r', '\0', 'm=', 'a=', 'c=', 'v=0\r\n', 'o=', ' ', '/', ':', '\xff', '0'.repeat(40), 'm=audio 1 RTP/AVP 0\r\n', 'a=rtcp:', 'IN IP4 '];
+const SPLICES = [
+  '\r\n',
+  '\n',
+  '\r',
+  '\0',
+  'm=',
+  'a=',
+  'c=',
+  'v=0\r\n',
+  'o=',
+  ' ',
+  '/',
+  ':',
+  '\xff',
+  '0'.repeat(40),
+  'm=audio 1 RTP/AVP 0\r\n',
+  'a=rtcp:',
+  'IN IP4 ',
+];
 
 function mutated(): string {
   let text = SEEDS[below(SEEDS.length)] ?? '';
@@ -38,7 +56,21 @@ function check(text: string): boolean {
   const sdp = parseSdp(text);
   if (sdp instanceof SdpError) return false;
   if (sdp.format() !== text) throw new Error('format is not identity');
-  for (const m of sdp.media) void [m.kind, m.port, m.portCount, m.proto, m.formats, m.connection, m.direction, m.rtcp, m.candidates, m.clockRate, m.legacyHold, m.fingerprints];
+  for (const m of sdp.media)
+    void [
+      m.kind,
+      m.port,
+      m.portCount,
+      m.proto,
+      m.formats,
+      m.connection,
+      m.direction,
+      m.rtcp,
+      m.candidates,
+      m.clockRate,
+      m.legacyHold,
+      m.fingerprints,
+    ];
   const streams = sdp.media.length;
   sdp.setOrigin({ ...sdp.origin, address: '203.0.113.1', addressType: 'IP4' });
   sdp.session.setConnection(connectionTo('203.0.113.1'));
@@ -50,7 +82,8 @@ function check(text: string): boolean {
   }
   const again = parseSdp(sdp.format(), { bytes: 200_000, linesPerSection: 1024 });
   if (again instanceof SdpError) throw new Error(`edited description: ${again}`);
-  if (again.media.length !== streams || again.media.some(m => m.port !== 30000)) throw new Error('an edit changed the streams');
+  if (again.media.length !== streams || again.media.some(m => m.port !== 30000))
+    throw new Error('an edit changed the streams');
   return true;
 }
 
@@ -63,14 +96,16 @@ while (Date.now() < until) {
   try {
     if (check(text)) accepted++;
   } catch (error) {
-    console.error(`seed ${seed}, run ${runs}: ${error}\n${JSON.stringify(text)}`);
+    process.stderr.write(`seed ${seed}, run ${runs}: ${error}\n${JSON.stringify(text)}\n`);
     process.exit(1);
   }
   const spent = process.cpuUsage(before);
   if (spent.user + spent.system > 50_000) {
-    console.error(`seed ${seed}, run ${runs}: ${spent.user + spent.system} µs for ${text.length} characters\n${JSON.stringify(text.slice(0, 500))}`);
+    process.stderr.write(
+      `seed ${seed}, run ${runs}: ${spent.user + spent.system} µs for ${text.length} characters\n${JSON.stringify(text.slice(0, 500))}\n`,
+    );
     process.exit(1);
   }
   runs++;
 }
-console.log(JSON.stringify({ fuzz: 'sdp', seed, seconds, runs, accepted }));
+process.stdout.write(`${JSON.stringify({ fuzz: 'sdp', seed, seconds, runs, accepted })}\n`);

@@ -74,11 +74,28 @@ interface StreamEvent {
 
 export type RelayEvent =
   /** A source was learnt, or (`moved`) the latched one changed. */
-  | (StreamEvent & { readonly kind: 'latched'; readonly component: Component; readonly from: Endpoint; readonly moved: boolean })
+  | (StreamEvent & {
+      readonly kind: 'latched';
+      readonly component: Component;
+      readonly from: Endpoint;
+      readonly moved: boolean;
+    })
   /** First packet refused for this reason since the last offer or answer; the counters hold the rest. */
-  | (StreamEvent & { readonly kind: 'refused'; readonly component: Component; readonly reason: Reason; readonly from: Endpoint })
+  | (StreamEvent & {
+      readonly kind: 'refused';
+      readonly component: Component;
+      readonly reason: Reason;
+      readonly from: Endpoint;
+    })
   /** Nothing heard for `inactivityMs`: from every leg (`both`), or from `legs` only (`one`). Once per scope until media comes back. */
-  | { readonly kind: 'inactive'; readonly session: string; readonly scope: 'both' | 'one'; readonly legs: readonly string[]; readonly silentMs: number; readonly facts: readonly StreamFacts[] }
+  | {
+      readonly kind: 'inactive';
+      readonly session: string;
+      readonly scope: 'both' | 'one';
+      readonly legs: readonly string[];
+      readonly silentMs: number;
+      readonly facts: readonly StreamFacts[];
+    }
   | (StreamEvent & { readonly kind: 'failed'; readonly detail: string })
   /** The data path itself stopped; no media flows any more. */
   | { readonly kind: 'stopped'; readonly detail: string };

@@ -1,11 +1,28 @@
 import { ENDPOINT_WORDS, Endpoints, type Mono } from '@drawbridge/core';
-import { COUNT, FLAG, type FlowTable, HEADER_F64, type PathEvent, ROW, ROW_F64_WINDOW_END, type RefusedReason, SEEN, sameWords } from './path/path.js';
+import {
+  COUNT,
+  FLAG,
+  type FlowTable,
+  HEADER_F64,
+  type PathEvent,
+  type RefusedReason,
+  ROW,
+  ROW_F64_WINDOW_END,
+  SEEN,
+  sameWords,
+} from './path/path.js';
 import { classify, noteRtp, PACKET } from './rtp.js';
 
 /** How often a reader looks again while control is in the middle of a row. */
 const SPINS = 1000;
 
-const REFUSALS: readonly RefusedReason[] = ['media-wrong-source', 'media-not-rtp', 'media-no-target', 'media-held', 'media-send-failed'];
+const REFUSALS: readonly RefusedReason[] = [
+  'media-wrong-source',
+  'media-not-rtp',
+  'media-no-target',
+  'media-held',
+  'media-send-failed',
+];
 const SLOTS = [COUNT.wrongSource, COUNT.notRtp, COUNT.noTarget, COUNT.held, COUNT.sendFailed] as const;
 const WRONG_SOURCE = 0;
 const NOT_RTP = 1;
@@ -75,14 +92,18 @@ export class Forwarder {
     }
 
     const what = flags & FLAG.opaque ? PACKET.opaque : classify(bytes, at, len, (flags & FLAG.mux) !== 0);
-    if (what === PACKET.invalid || (flags & FLAG.rtcp ? what !== PACKET.rtcp : what === PACKET.rtcp && (flags & FLAG.mux) === 0)) {
+    if (
+      what === PACKET.invalid ||
+      (flags & FLAG.rtcp ? what !== PACKET.rtcp : what === PACKET.rtcp && (flags & FLAG.mux) === 0)
+    ) {
       return this.#refuse(row, NOT_RTP, epoch, source, j);
     }
 
     const latchEpoch = w[base + SEEN.latchEpoch]!;
     const known = latchEpoch !== 0 && latchEpoch >= floor;
     if (!(known && sameWords(w, base + SEEN.latched, source.words, j * ENDPOINT_WORDS, ENDPOINT_WORDS))) {
-      if (!this.#mayLatch(base, counts, known, latchEpoch, source, j, now)) return this.#refuse(row, WRONG_SOURCE, epoch, source, j);
+      if (!this.#mayLatch(base, counts, known, latchEpoch, source, j, now))
+        return this.#refuse(row, WRONG_SOURCE, epoch, source, j);
       this.#latch(row, base, epoch, source, j, latchEpoch !== 0);
     }
 
@@ -135,7 +156,15 @@ export class Forwarder {
     }
   }
 
-  #mayLatch(base: number, counts: number, known: boolean, latchEpoch: number, source: Endpoints, j: number, now: Mono): boolean {
+  #mayLatch(
+    base: number,
+    counts: number,
+    known: boolean,
+    latchEpoch: number,
+    source: Endpoints,
+    j: number,
+    now: Mono,
+  ): boolean {
     for (let spin = 0, sequence = this.#stable(base); ; spin++) {
       const allowed = this.#eligible(base, counts, known, latchEpoch, source, j, now);
       const after = Atomics.load(this.#atomics, base + ROW.sequence);
@@ -144,7 +173,15 @@ export class Forwarder {
     }
   }
 
-  #eligible(base: number, counts: number, known: boolean, latchEpoch: number, source: Endpoints, j: number, now: Mono): boolean {
+  #eligible(
+    base: number,
+    counts: number,
+    known: boolean,
+    latchEpoch: number,
+    source: Endpoints,
+    j: number,
+    now: Mono,
+  ): boolean {
     const w = this.#words;
     const s = source.words;
     const at = j * ENDPOINT_WORDS;
@@ -161,7 +198,10 @@ export class Forwarder {
     }
     if ((flags & FLAG.handover) === 0) return false;
     if (!known) return atRemote || (seenBits > 0 && sameWords(w, base + ROW.seen, s, at, 4));
-    return sameWords(w, base + SEEN.latched, s, at, 4) && now - this.#f64[counts + COUNT.lastPacket]! >= w[base + ROW.handoverMs]!;
+    return (
+      sameWords(w, base + SEEN.latched, s, at, 4) &&
+      now - this.#f64[counts + COUNT.lastPacket]! >= w[base + ROW.handoverMs]!
+    );
   }
 
   #latch(row: number, base: number, epoch: number, source: Endpoints, j: number, moved: boolean): void {

@@ -48,7 +48,14 @@ export class InactivityWatch extends Waiting {
     }
     const scope = silent.length === 0 ? 'none' : silent.length === judged ? 'both' : 'one';
     if (scope !== 'none' && scope !== this.#told) {
-      this.#hub.emit({ kind: 'inactive', session: this.#session.id, scope, legs: silent, silentMs: longest, facts: this.#session.streams });
+      this.#hub.emit({
+        kind: 'inactive',
+        session: this.#session.id,
+        scope,
+        legs: silent,
+        silentMs: longest,
+        facts: this.#session.streams,
+      });
     }
     this.#told = scope;
     this.#hub.arm(this, next);
@@ -59,7 +66,12 @@ export class InactivityWatch extends Waiting {
     let last: Mono | undefined;
     for (const [i, s] of leg.streams.entries()) {
       const other = leg.peer?.streams[i];
-      if (s.side === undefined || s.agreed?.description.direction !== 'sendrecv' || other?.agreed?.description.direction !== 'sendrecv') continue;
+      if (
+        s.side === undefined ||
+        s.agreed?.description.direction !== 'sendrecv' ||
+        other?.agreed?.description.direction !== 'sendrecv'
+      )
+        continue;
       const reply = this.#hub.apply({ do: 'stats', side: s.side.id });
       if (reply.ok && 'stats' in reply) last = Math.max(last ?? 0, reply.stats.lastRtp);
     }

@@ -61,7 +61,8 @@ export class Leg {
   }
 
   stream(i: number): LegStream {
-    for (let n = this.streams.length; n <= i; n++) this.streams.push({ kind: '', side: undefined, current: undefined, agreed: undefined });
+    for (let n = this.streams.length; n <= i; n++)
+      this.streams.push({ kind: '', side: undefined, current: undefined, agreed: undefined });
     return this.streams[i] as LegStream;
   }
 }

@@ -1,4 +1,12 @@
-import { type Family, type Mono, PrefixSet, type Random, ReasonCounts, TimerWheel, type Waiting } from '@drawbridge/core';
+import {
+  type Family,
+  type Mono,
+  PrefixSet,
+  type Random,
+  ReasonCounts,
+  TimerWheel,
+  type Waiting,
+} from '@drawbridge/core';
 import { type MediaRelayOptions, type RelayEvent, RelayOptionsError, type RelayStats } from './api.js';
 import type { RelayCommand, RelayReply, SideEvent } from './control/command.js';
 import { RelayControl } from './control/control.js';
@@ -149,7 +157,8 @@ export class RelayHub {
   #sideEvent(e: SideEvent): void {
     const [session = '', leg = '', index = ''] = e.tag.split(TAG);
     const at = { session, leg, stream: Number(index) };
-    if (e.kind === 'latched') this.emit({ kind: 'latched', ...at, component: e.component, from: e.from, moved: e.moved });
+    if (e.kind === 'latched')
+      this.emit({ kind: 'latched', ...at, component: e.component, from: e.from, moved: e.moved });
     else if (e.kind === 'failed') this.emit({ kind: 'failed', ...at, detail: e.detail });
     else {
       this.reasons.add(e.reason);
@@ -160,6 +169,7 @@ export class RelayHub {
 
 function prefixes(list: readonly string[]): PrefixSet {
   const set = PrefixSet.parse(list);
-  if (!(set instanceof PrefixSet)) throw new RelayOptionsError('bad-prefix', `${set.bad} is not a network such as 10.0.0.0/8`);
+  if (!(set instanceof PrefixSet))
+    throw new RelayOptionsError('bad-prefix', `${set.bad} is not a network such as 10.0.0.0/8`);
   return set;
 }

@@ -20,7 +20,9 @@ export function classify(bytes: Uint8Array, at: number, len: number, mux: boolea
   const second = bytes[at + 1]!;
   if (mux ? second >= 192 && second <= 223 : second >= RTCP_SR && second <= RTCP_LAST) {
     const words = (bytes[at + 2]! << 8) | bytes[at + 3]!;
-    return second >= RTCP_SR && second <= RTCP_LAST && (words + 1) * 4 <= len && words > 0 ? PACKET.rtcp : PACKET.invalid;
+    return second >= RTCP_SR && second <= RTCP_LAST && (words + 1) * 4 <= len && words > 0
+      ? PACKET.rtcp
+      : PACKET.invalid;
   }
   let need = RTP_HEADER + (first & 15) * 4;
   if (len < need) return PACKET.invalid;
@@ -37,7 +39,14 @@ const MAX_DROPOUT = 3000;
 const MAX_MISORDER = 100;
 
 /** Sequence, loss and jitter of the stream arriving at `row`; called for accepted RTP only, before `lastRtp` is set. */
-export function noteRtp(table: FlowTable, row: number, bytes: Uint8Array, at: number, now: Mono, clockRate: number): void {
+export function noteRtp(
+  table: FlowTable,
+  row: number,
+  bytes: Uint8Array,
+  at: number,
+  now: Mono,
+  clockRate: number,
+): void {
   const w = table.words;
   const f = table.f64;
   const base = table.at(row);

@@ -1,12 +1,13 @@
-import { canonicalAddress, familyOf, type Reason } from '@drawbridge/core';
+import { canonicalAddress } from '@drawbridge/core';
 import { type Description, describe, rejected, type StreamDescription } from './anchor/describe.js';
 import { type OutStream, rewrite } from './anchor/rewrite.js';
-import { isLoopback, refuseTarget, sendsBeforeLatch } from './anchor/target.js';
+import { isLoopback, refuseTarget } from './anchor/target.js';
 import type { SdpRejected, StreamFacts } from './api.js';
 import { streamFacts } from './facts.js';
 import { InactivityWatch } from './inactivity.js';
-import { type Applied, Leg, type LegStream, type PendingOffer } from './leg.js';
+import { Leg, type LegStream, type PendingOffer } from './leg.js';
 import type { RelayHub } from './relay.js';
+import { Wiring } from './wiring.js';
 
 /** Legs of one session, ended forks included until they are dropped. */
 const MOST_LEGS = 64;
@@ -44,6 +45,7 @@ export class MediaSession {
   readonly id: string;
   readonly #hub: RelayHub;
   readonly #legs = new Map<string, Leg>();
+  readonly #wiring: Wiring;
   readonly #watch: InactivityWatch;
   #closed = false;
 
@@ -51,6 +53,7 @@ export class MediaSession {
   constructor(id: string, hub: RelayHub) {
     this.id = id;
     this.#hub = hub;
+    this.#wiring = new Wiring(hub);
     this.#watch = new InactivityWatch(this, hub);
   }
 
@@ -60,7 +63,16 @@ export class MediaSession {
     if (this.#legs.size === MOST_LEGS) throw new TypeError(`more than ${MOST_LEGS} legs`);
     const address = this.#hub.addressFor(o.realm, canonicalAddress(o.local) ?? o.local);
     if (address < 0) throw new TypeError(`no relay address in realm ${o.realm}`);
-    this.#legs.set(id, new Leg(id, o.realm, address, String(this.#hub.random.u32()), o.seenFrom === undefined ? undefined : canonicalAddress(o.seenFrom)));
+    this.#legs.set(
+      id,
+      new Leg(
+        id,
+        o.realm,
+        address,
+        String(this.#hub.random.u32()),
+        o.seenFrom === undefined ? undefined : canonicalAddress(o.seenFrom),
+      ),
+    );
   }
 
   /** SDP to send to `to`. */
@@ -84,7 +96,7 @@ export class MediaSession {
       if (other === leg || other === hub || (other.peer ?? other.answered?.to ?? other.pending?.from) !== hub) continue;
       this.#silence(other);
     }
-    this.#activate(leg, hub);
+    this.#wiring.connect(leg, hub);
     // A 2xx without SDP after a preview in a 18x: what flows is what was agreed, even though the answer never came.
     if (leg.pending === undefined) this.#trim(leg, hub);
     else if (leg.streams.some(s => s.current !== undefined)) this.#settle(leg, hub, leg.pending.streams.length);
@@ -100,7 +112,7 @@ export class MediaSession {
         if (party === p.from && this.#hasOtherFork(p.from, leg)) continue;
         for (const s of party.streams) this.#restore(party, s);
       }
-      if (leg.peer === p.from) this.#activate(leg, p.from);
+      if (leg.peer === p.from) this.#wiring.connect(leg, p.from);
     }
   }
 
@@ -111,7 +123,7 @@ export class MediaSession {
     if (leg === undefined || from === undefined) return;
     leg.seenFrom = from;
     for (const s of leg.streams) {
-      if (s.current !== undefined) this.#apply(leg, s, { ...s.current, seenFrom: from }, true);
+      if (s.current !== undefined) this.#wiring.apply(leg, s, { ...s.current, seenFrom: from }, true);
       if (s.agreed !== undefined) s.agreed = { ...s.agreed, seenFrom: from };
     }
   }
@@ -150,11 +162,14 @@ export class MediaSession {
     const from = this.#legs.get(o.from);
     const to = this.#legs.get(o.to);
     const seenFrom = canonicalAddress(o.seenFrom);
-    if (from === undefined || to === undefined || seenFrom === undefined) return rejected(488, 'no-dialog', 'no such leg');
+    if (from === undefined || to === undefined || seenFrom === undefined)
+      return rejected(488, 'no-dialog', 'no such leg');
     const d = describe(o.sdp, this.#hub.maxStreams);
     if ('rejected' in d) return d;
-    if (d.streams.length < from.agreedStreams) return rejected(488, 'offer-answer-violation', 'fewer streams than before');
-    if (!d.streams.some(s => s.enabled) && from.agreedStreams === 0) return rejected(488, 'sdp-unsupported', 'no stream that can be relayed');
+    if (d.streams.length < from.agreedStreams)
+      return rejected(488, 'offer-answer-violation', 'fewer streams than before');
+    if (!d.streams.some(s => s.enabled) && from.agreedStreams === 0)
+      return rejected(488, 'sdp-unsupported', 'no stream that can be relayed');
     from.seenFrom = seenFrom;
     if (this.#staysDirect(from, to, d)) {
       this.#pend(to, { from, streams: d.streams, seenFrom, direct: true });
@@ -166,11 +181,13 @@ export class MediaSession {
     for (const [i, s] of d.streams.entries()) {
       if (s.enabled && this.#takePorts(from, i, s, taken) && this.#takePorts(to, i, s, taken)) continue;
       if (!s.enabled) continue;
-      for (const [, stream] of taken) this.#release(stream);
+      for (const [, stream] of taken) this.#wiring.release(stream);
       return rejected(503, 'ports-exhausted', `stream ${i}`);
     }
     this.#pend(to, { from, streams: d.streams, seenFrom, direct: false });
-    const out = d.streams.map((s, i): OutStream => (s.enabled ? { port: to.stream(i).side?.local.port ?? 0, mux: s.mux } : OFF));
+    const out = d.streams.map(
+      (s, i): OutStream => (s.enabled ? { port: to.stream(i).side?.local.port ?? 0, mux: s.mux } : OFF),
+    );
     return this.#write(d, to, out);
   }
 
@@ -178,15 +195,19 @@ export class MediaSession {
     const from = this.#legs.get(o.from);
     const to = this.#legs.get(o.to);
     const seenFrom = canonicalAddress(o.seenFrom);
-    if (from === undefined || to === undefined || seenFrom === undefined) return rejected(488, 'no-dialog', 'no such leg');
+    if (from === undefined || to === undefined || seenFrom === undefined)
+      return rejected(488, 'no-dialog', 'no such leg');
     const p = from.pending;
     if (p === undefined || p.from !== to) {
       const repeated = from.answered?.to === to && from.answered.sdp === o.sdp;
-      return repeated && from.answered !== undefined ? from.answered.out : rejected(488, 'offer-answer-violation', 'no offer is open');
+      return repeated && from.answered !== undefined
+        ? from.answered.out
+        : rejected(488, 'offer-answer-violation', 'no offer is open');
     }
     const d = describe(o.sdp, this.#hub.maxStreams);
     if ('rejected' in d) return d;
-    if (d.streams.length !== p.streams.length) return rejected(488, 'offer-answer-violation', `${d.streams.length} streams for ${p.streams.length}`);
+    if (d.streams.length !== p.streams.length)
+      return rejected(488, 'offer-answer-violation', `${d.streams.length} streams for ${p.streams.length}`);
     if (p.direct) {
       from.direct = to.direct = true;
       return this.#finish(from, to, o, d.streams.length, o.sdp);
@@ -206,11 +227,21 @@ export class MediaSession {
         continue;
       }
       mine.kind = theirs.kind = answered.kind;
-      this.#apply(from, mine, { description: answered, seenFrom, mux: offered.mux && answered.mux }, o.final && mine.agreed === undefined);
-      this.#apply(to, theirs, { description: offered, seenFrom: to.seenFrom ?? p.seenFrom, mux: offered.mux }, o.final && theirs.agreed === undefined);
+      this.#wiring.apply(
+        from,
+        mine,
+        { description: answered, seenFrom, mux: offered.mux && answered.mux },
+        o.final && mine.agreed === undefined,
+      );
+      this.#wiring.apply(
+        to,
+        theirs,
+        { description: offered, seenFrom: to.seenFrom ?? p.seenFrom, mux: offered.mux },
+        o.final && theirs.agreed === undefined,
+      );
       out.push({ port: theirs.side?.local.port ?? 0, mux: offered.mux });
     }
-    const loop = this.#activate(from, to);
+    const loop = this.#wiring.connect(from, to);
     if (loop !== undefined) return rejected(488, loop, 'media would return to its own port');
     return this.#finish(from, to, o, d.streams.length, this.#write(d, to, out));
   }
@@ -237,7 +268,13 @@ export class MediaSession {
   /** Our version of the description for `to`, with its o= line. */
   #write(d: Description, to: Leg, streams: readonly OutStream[]): string {
     const address = this.#hub.addresses[to.address]?.advertise ?? '';
-    const origin = { username: '-', sessionId: to.sessionId, version: '0', addressType: address.includes(':') ? 'IP6' : 'IP4', address } as const;
+    const origin = {
+      username: '-',
+      sessionId: to.sessionId,
+      version: '0',
+      addressType: address.includes(':') ? 'IP6' : 'IP4',
+      address,
+    } as const;
     const body = rewrite(d, { origin, address, streams });
     if (body !== to.lastBody) {
       to.lastBody = body;
@@ -251,8 +288,14 @@ export class MediaSession {
   #accepts(leg: Leg, d: Description): SdpRejected | undefined {
     for (const [i, s] of d.streams.entries()) {
       if (!s.enabled) continue;
-      if (!this.#facesFamily(leg, s)) return rejected(488, 'sdp-unsupported', `stream ${i}: the realm has no IPv${s.family} address`);
-      const rules = { deny: this.#hub.deny, loopback: isLoopback(this.#hub.addresses[leg.address]?.bind ?? ''), ownerOf: this.#hub.ownerOf, session: this.id };
+      if (!this.#facesFamily(leg, s))
+        return rejected(488, 'sdp-unsupported', `stream ${i}: the realm has no IPv${s.family} address`);
+      const rules = {
+        deny: this.#hub.deny,
+        loopback: isLoopback(this.#hub.addresses[leg.address]?.bind ?? ''),
+        ownerOf: this.#hub.ownerOf,
+        session: this.id,
+      };
       for (const target of [s.rtp, s.mux ? null : s.rtcp]) {
         const reason = target === null ? undefined : refuseTarget(target, rules);
         if (reason !== undefined) return rejected(488, reason, `stream ${i}`);
@@ -271,9 +314,12 @@ export class MediaSession {
   }
 
   #staysDirect(from: Leg, to: Leg, d: Description): boolean {
-    if (from.streams.some(s => s.side !== undefined) || from.seenFrom === undefined || to.seenFrom === undefined) return false;
+    if (from.streams.some(s => s.side !== undefined) || from.seenFrom === undefined || to.seenFrom === undefined)
+      return false;
     const addresses = d.streams.flatMap(s => (s.rtp === null ? [] : [s.rtp.address]));
-    return this.#hub.sites.some(site => [from.seenFrom ?? '', to.seenFrom ?? '', ...addresses].every(a => site.hasAddress(a)));
+    return this.#hub.sites.some(site =>
+      [from.seenFrom ?? '', to.seenFrom ?? '', ...addresses].every(a => site.hasAddress(a)),
+    );
   }
 
   #takePorts(leg: Leg, i: number, s: StreamDescription, taken: [Leg, LegStream][]): boolean {
@@ -292,68 +338,14 @@ export class MediaSession {
     to.answered = to.answered?.to === p.from ? undefined : to.answered;
   }
 
-  #apply(leg: Leg, s: LegStream, a: Applied, reopen: boolean): void {
-    if (s.side === undefined) return;
-    const { description: d } = a;
-    const before = s.current;
-    const speaks = d.direction === 'sendrecv' || d.direction === 'sendonly';
-    const hears = d.direction === 'sendrecv' || d.direction === 'recvonly';
-    const spoke = before !== undefined && (before.description.direction === 'sendrecv' || before.description.direction === 'sendonly');
-    const { latch } = this.#hub;
-    const sameFamily = familyOf(a.seenFrom) === this.#hub.addresses[leg.address]?.family;
-    this.#hub.apply({
-      do: 'set-remote',
-      side: s.side.id,
-      rtp: d.rtp ?? before?.description.rtp ?? null,
-      rtcp: d.rtcp ?? before?.description.rtcp ?? null,
-      mux: a.mux ? 'yes' : 'no',
-      opaque: d.opaque,
-      clockRate: d.clockRate,
-      policy: {
-        seenFrom: sameFamily ? a.seenFrom : null,
-        prefixBits: a.seenFrom.includes(':') ? latch.prefix6 : latch.prefix4,
-        windowMs: latch.windowMs,
-        handover: latch.handover,
-        handoverMs: latch.handoverMs,
-        sendBeforeLatch: d.rtp !== null && (this.#hub.ownerOf(d.rtp) !== undefined || sendsBeforeLatch(this.#hub.sendMode(leg.realm), d.rtp.address, a.seenFrom)),
-      },
-      reopen: reopen || before?.seenFrom !== a.seenFrom || (speaks && !spoke),
-    });
-    this.#hub.apply({ do: 'direction', side: s.side.id, speaks, hears });
-    s.current = d.rtp === null && before !== undefined ? { ...a, description: { ...d, rtp: before.description.rtp, rtcp: before.description.rtcp } } : a;
-  }
-
-  /** Connects two legs stream by stream, and disconnects whoever either was talking to. A reason when it would loop. */
-  #activate(a: Leg, b: Leg): Reason | undefined {
-    if ((a.selected !== undefined && a.selected !== b) || (b.selected !== undefined && b.selected !== a)) return undefined;
-    for (const [leg, other] of [[a, b], [b, a]] as const) {
-      if (leg.peer !== undefined && leg.peer !== other) {
-        this.#disconnect(leg.peer);
-        leg.peer.peer = undefined;
-      }
-      leg.peer = other;
-    }
-    for (let i = 0; i < Math.max(a.streams.length, b.streams.length); i++) {
-      const x = a.stream(i);
-      const y = b.stream(i);
-      if (x.current === undefined || y.current === undefined || x.side === undefined || y.side === undefined) {
-        this.#unplug(x);
-        this.#unplug(y);
-        continue;
-      }
-      for (const [side, to] of [[x.side.id, y.side.id], [y.side.id, x.side.id]] as const) {
-        const reply = this.#hub.apply({ do: 'connect', side, to });
-        if (!reply.ok) return reply.reason;
-      }
-    }
-    return undefined;
-  }
-
   /** After a final answer: ports of streams that nobody uses go back. */
   #trim(a: Leg, b: Leg): void {
-    for (const [leg, other] of [[a, b], [b, a]] as const) {
+    for (const [leg, other] of [
+      [a, b],
+      [b, a],
+    ] as const) {
       if (this.#hasOtherFork(leg, other)) continue;
-      for (const s of leg.streams) if (s.current === undefined && s.side !== undefined) this.#release(s);
+      for (const s of leg.streams) if (s.current === undefined && s.side !== undefined) this.#wiring.release(s);
     }
   }
 
@@ -361,16 +353,17 @@ export class MediaSession {
   #hasOtherFork(hub: Leg, except: Leg): boolean {
     for (const leg of this.#legs.values()) {
       if (leg === except || leg === hub) continue;
-      if (leg.pending?.from === hub || (leg.answered?.to === hub && leg.streams.some(s => s.side !== undefined))) return true;
+      if (leg.pending?.from === hub || (leg.answered?.to === hub && leg.streams.some(s => s.side !== undefined)))
+        return true;
     }
     return false;
   }
 
   #restore(leg: Leg, s: LegStream): void {
     if (s.agreed === undefined) {
-      if (s.side !== undefined) this.#release(s);
+      if (s.side !== undefined) this.#wiring.release(s);
       s.current = undefined;
-    } else if (s.current !== s.agreed) this.#apply(leg, s, s.agreed, false);
+    } else if (s.current !== s.agreed) this.#wiring.apply(leg, s, s.agreed, false);
   }
 
   /** Ends everything that flows to and from a leg; its ports rest. */
@@ -378,21 +371,7 @@ export class MediaSession {
     leg.pending = undefined;
     if (leg.peer?.peer === leg) leg.peer.peer = undefined;
     leg.peer = undefined;
-    for (const s of leg.streams) if (s.side !== undefined) this.#release(s);
-  }
-
-  #disconnect(leg: Leg): void {
-    for (const s of leg.streams) this.#unplug(s);
-  }
-  #unplug(s: LegStream): void {
-    if (s.side !== undefined) this.#hub.apply({ do: 'connect', side: s.side.id, to: null });
-  }
-  #release(s: LegStream): void {
-    if (s.side === undefined) return;
-    this.#hub.apply({ do: 'release', side: s.side.id });
-    s.side = undefined;
-    s.current = undefined;
-    s.agreed = undefined;
+    for (const s of leg.streams) if (s.side !== undefined) this.#wiring.release(s);
   }
 
   #counted(result: string | SdpRejected): string | SdpRejected {

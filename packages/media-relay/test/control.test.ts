@@ -1,19 +1,48 @@
 import { type Random, seededRandom } from '@drawbridge/core';
 import fc from 'fast-check';
 import t from 'tap';
-import { type RelayCommand, RelayControl, type RelayEvent, relayAddresses, RelayOptionsError, FlowTable, type LatchPolicy, isRejected } from '../src/index.js';
+import {
+  FlowTable,
+  isRejected,
+  type LatchPolicy,
+  type RelayCommand,
+  RelayControl,
+  type RelayEvent,
+  RelayOptionsError,
+  relayAddresses,
+} from '../src/index.js';
 import { PortPairs } from '../src/ports.js';
 import { audio, portOf, rtp, VirtualRelay } from './virtual.js';
 
-const POLICY: LatchPolicy = { seenFrom: null, prefixBits: 32, windowMs: 5000, handover: false, handoverMs: 1000, sendBeforeLatch: true };
+const POLICY: LatchPolicy = {
+  seenFrom: null,
+  prefixBits: 32,
+  windowMs: 5000,
+  handover: false,
+  handoverMs: 1000,
+  sendBeforeLatch: true,
+};
 
 function establish(relay: VirtualRelay, id = 'call', lines: string[] = []) {
   const session = relay.hub.session(id);
   session.leg('a', { realm: 'access', local: '203.0.113.10' });
   session.leg('b', { realm: 'access', local: '203.0.113.10' });
-  const toBob = session.offer({ from: 'a', to: 'b', sdp: audio({ at: '198.51.100.7', port: 4000, lines }), seenFrom: '198.51.100.7' });
+  const toBob = session.offer({
+    from: 'a',
+    to: 'b',
+    sdp: audio({ at: '198.51.100.7', port: 4000, lines }),
+    seenFrom: '198.51.100.7',
+  });
   if (isRejected(toBob)) return { session, refused: toBob };
-  const toAlice = String(session.answer({ from: 'b', to: 'a', sdp: audio({ at: '192.0.2.20', port: 5000 }), seenFrom: '192.0.2.20', final: true }));
+  const toAlice = String(
+    session.answer({
+      from: 'b',
+      to: 'a',
+      sdp: audio({ at: '192.0.2.20', port: 5000 }),
+      seenFrom: '192.0.2.20',
+      final: true,
+    }),
+  );
   const talk = {
     a: () => relay.arrive('198.51.100.7:4000', `203.0.113.10:${portOf(toAlice)}`, rtp()),
     b: () => relay.arrive('192.0.2.20:5000', `203.0.113.10:${portOf(toBob)}`, rtp()),
@@ -33,7 +62,8 @@ t.test('port pairs: even below odd, random, each once, resting after release', a
   t.same([pairs.inUse, pairs.resting], [9, 1]);
   t.equal(pairs.take(10_000), 30004);
 
-  const first = (seed: number): number => new PortPairs({ firstPort: 30000, lastPort: 39999, quarantineMs: 1 }, { random: seededRandom(seed) }).take(0);
+  const first = (seed: number): number =>
+    new PortPairs({ firstPort: 30000, lastPort: 39999, quarantineMs: 1 }, { random: seededRandom(seed) }).take(0);
   t.ok(new Set(Array.from({ length: 50 }, (_, i) => first(i))).size > 40, 'unpredictable');
 
   const seed = Number(process.env['SEED'] ?? 7);
@@ -91,13 +121,25 @@ t.test('a released port is deaf, and an old latch means nothing to its next owne
   t.equal(one.talk?.a(), undefined);
   t.equal(relay.hub.stats().noFlow, 1);
   const two = establish(relay, 'two');
-  t.same(two.session.streams.map(s => [s.latched, s.counters.packets]), [[undefined, 0], [undefined, 0]]);
+  t.same(
+    two.session.streams.map(s => [s.latched, s.counters.packets]),
+    [
+      [undefined, 0],
+      [undefined, 0],
+    ],
+  );
 });
 
 t.test('the lower layer speaks plain messages', async t => {
-  const addresses = relayAddresses({ realms: [{ name: 'r', addresses: [{ bind: '10.0.0.1', advertise: '198.51.100.1' }] }], ports: [30000, 30099] });
+  const addresses = relayAddresses({
+    realms: [{ name: 'r', addresses: [{ bind: '10.0.0.1', advertise: '198.51.100.1' }] }],
+    ports: [30000, 30099],
+  });
   const table = FlowTable.create(['10.0.0.1'], 30000, 30099);
-  const control = new RelayControl({ addresses, ports: [30000, 30099], quarantineMs: 0, table }, { random: seededRandom(1), path: { opened() {}, closed() {} }, onEvent() {} });
+  const control = new RelayControl(
+    { addresses, ports: [30000, 30099], quarantineMs: 0, table },
+    { random: seededRandom(1), path: { opened() {}, closed() {} }, onEvent() {} },
+  );
   const say = (c: RelayCommand): Record<string, unknown> => {
     t.same(JSON.parse(JSON.stringify(c)), c, `${c.do} survives a wire`);
     const reply = control.apply(0, JSON.parse(JSON.stringify(c)));
@@ -109,19 +151,36 @@ t.test('the lower layer speaks plain messages', async t => {
   t.match(left, { ok: true, side: 1, local: { address: '198.51.100.1' } }, 'what SDP carries');
   const side = Number(left['side']);
   const other = Number(right['side']);
-  say({ do: 'set-remote', side, rtp: { address: '192.0.2.1', port: 4000 }, rtcp: null, mux: 'no', opaque: false, clockRate: 8000, policy: POLICY, reopen: false });
+  say({
+    do: 'set-remote',
+    side,
+    rtp: { address: '192.0.2.1', port: 4000 },
+    rtcp: null,
+    mux: 'no',
+    opaque: false,
+    clockRate: 8000,
+    policy: POLICY,
+    reopen: false,
+  });
   t.same(say({ do: 'connect', side, to: other }), { ok: true });
   t.same(say({ do: 'direction', side, speaks: true, hears: false }), { ok: true });
   t.match(say({ do: 'stats', side }), { ok: true, stats: { packets: 0 } });
   t.same(say({ do: 'release', side }), { ok: true });
   t.same(say({ do: 'release', side }), { ok: false, reason: 'media-no-flow' });
   t.same(say({ do: 'connect', side: other, to: 99 }), { ok: false, reason: 'media-no-flow' });
-  t.equal(control.ownerOf({ address: '198.51.100.1', port: (right['local'] as { port: number }).port }), 'x', 'known by what it is advertised as');
+  t.equal(
+    control.ownerOf({ address: '198.51.100.1', port: (right['local'] as { port: number }).port }),
+    'x',
+    'known by what it is advertised as',
+  );
   t.equal(control.ownerOf({ address: '198.51.100.1', port: 29000 }), undefined);
 });
 
 t.test('inactivity: both directions, one direction, hold and return', async t => {
-  const inactive = (relay: VirtualRelay): unknown[] => relay.events.filter((e): e is Extract<RelayEvent, { kind: 'inactive' }> => e.kind === 'inactive').map(e => [e.session, e.scope, e.legs, Math.round(e.silentMs / 1000)]);
+  const inactive = (relay: VirtualRelay): unknown[] =>
+    relay.events
+      .filter((e): e is Extract<RelayEvent, { kind: 'inactive' }> => e.kind === 'inactive')
+      .map(e => [e.session, e.scope, e.legs, Math.round(e.silentMs / 1000)]);
   const talkFor = (relay: VirtualRelay, seconds: number, ...who: ((() => unknown) | undefined)[]): void => {
     for (let i = 0; i < seconds; i++) {
       for (const w of who) w?.();
@@ -138,7 +197,9 @@ t.test('inactivity: both directions, one direction, hold and return', async t =>
   talkFor(both, 300);
   t.equal(inactive(both).length, 1, 'once');
   const facts = both.events.find(e => e.kind === 'inactive');
-  t.match(facts, { facts: [{ leg: 'a', counters: { packets: 120 }, latched: { address: '198.51.100.7' } }, { leg: 'b' }] });
+  t.match(facts, {
+    facts: [{ leg: 'a', counters: { packets: 120 }, latched: { address: '198.51.100.7' } }, { leg: 'b' }],
+  });
   talkFor(both, 130, call.talk?.a, call.talk?.b);
   talkFor(both, 62);
   t.equal(inactive(both).length, 2, 'anew after media came back');
@@ -166,14 +227,28 @@ t.test('inactivity: both directions, one direction, hold and return', async t =>
 });
 
 t.test('options that can not work are refused with a sentence', async t => {
-  const open = (realms: { name: string; addresses: { bind: string; advertise?: string }[] }[], ports: [number, number] = [30000, 30099]) => () => relayAddresses({ realms, ports });
+  const open =
+    (
+      realms: { name: string; addresses: { bind: string; advertise?: string }[] }[],
+      ports: [number, number] = [30000, 30099],
+    ) =>
+    () =>
+      relayAddresses({ realms, ports });
   const at = (bind: string) => [{ name: 'r', addresses: [{ bind }] }];
   for (const [make, reason, message] of [
     [open([]), 'no-address', 'No realm has an address for media.'],
     [open(at('0.0.0.0')), 'bad-address', 'Realm r: media needs an address of its own; 0.0.0.0 means all of them.'],
     [open(at('eth0')), 'bad-address', 'Realm r: eth0 is not an IP address.'],
-    [open([...at('10.0.0.1'), ...at('::ffff:10.0.0.1')]), 'bad-address', 'Realm r: 10.0.0.1 carries media for another realm already.'],
-    [open(at('10.0.0.1'), [80, 90]), 'bad-ports', 'Relay ports 80-90: give two ports between 1024 and 65535, the second higher.'],
+    [
+      open([...at('10.0.0.1'), ...at('::ffff:10.0.0.1')]),
+      'bad-address',
+      'Realm r: 10.0.0.1 carries media for another realm already.',
+    ],
+    [
+      open(at('10.0.0.1'), [80, 90]),
+      'bad-ports',
+      'Relay ports 80-90: give two ports between 1024 and 65535, the second higher.',
+    ],
   ] as const) {
     try {
       make();

@@ -12,7 +12,10 @@ t.test('two phones talk through a relay on this machine', async t => {
     { realms: [{ name: 'access', addresses: [{ bind: '127.0.0.1' }] }], ports: [23_200, 23_299], path: 'dgram' },
     { now: () => performance.now(), random: seededRandom(Date.now()), onEvent: e => events.push(e) },
   );
-  t.same(relay.paths.map(p => [p.realm, p.address, p.path]), [['access', '127.0.0.1', 'dgram']]);
+  t.same(
+    relay.paths.map(p => [p.realm, p.address, p.path]),
+    [['access', '127.0.0.1', 'dgram']],
+  );
   t.type(relay.paths[0]?.because, 'string');
 
   const alice = createSocket('udp4').bind(0, '127.0.0.1');
@@ -25,9 +28,20 @@ t.test('two phones talk through a relay on this machine', async t => {
   const session = relay.session({ id: 'call-1' });
   session.leg('a', { realm: 'access', local: '127.0.0.1' });
   session.leg('b', { realm: 'access', local: '127.0.0.1' });
-  const toBob = session.offer({ from: 'a', to: 'b', sdp: audio({ at: '127.0.0.1', port: alice.address().port }), seenFrom: '127.0.0.1' });
+  const toBob = session.offer({
+    from: 'a',
+    to: 'b',
+    sdp: audio({ at: '127.0.0.1', port: alice.address().port }),
+    seenFrom: '127.0.0.1',
+  });
   if (isRejected(toBob)) return void t.fail(toBob.detail);
-  const toAlice = session.answer({ from: 'b', to: 'a', sdp: audio({ at: '127.0.0.1', port: bob.address().port }), seenFrom: '127.0.0.1', final: true });
+  const toAlice = session.answer({
+    from: 'b',
+    to: 'a',
+    sdp: audio({ at: '127.0.0.1', port: bob.address().port }),
+    seenFrom: '127.0.0.1',
+    final: true,
+  });
   if (isRejected(toAlice)) return void t.fail(toAlice.detail);
 
   const hear = async (from: typeof alice, port: number, to: typeof alice, ssrc: number): Promise<number> => {
@@ -40,7 +54,13 @@ t.test('two phones talk through a relay on this machine', async t => {
   };
   t.equal(await hear(alice, portOf(toAlice), bob, 0xa11ce), 0xa11ce);
   t.equal(await hear(bob, portOf(toBob), alice, 0xb0b), 0xb0b);
-  t.same(session.streams.map(s => [s.leg, s.latched?.port, s.path]), [['a', alice.address().port, 'dgram'], ['b', bob.address().port, 'dgram']]);
+  t.same(
+    session.streams.map(s => [s.leg, s.latched?.port, s.path]),
+    [
+      ['a', alice.address().port, 'dgram'],
+      ['b', bob.address().port, 'dgram'],
+    ],
+  );
   t.ok(session.streams.every(s => s.counters.packets > 0 && s.counters.sent > 0));
   session.close();
   await relay.drain({ within: 1000 });

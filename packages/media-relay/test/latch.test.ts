@@ -10,9 +10,19 @@ function call(relay: VirtualRelay, lines: readonly string[] = []) {
   const session = relay.hub.session('call');
   session.leg('a', { realm: 'access', local: '203.0.113.10' });
   session.leg('b', { realm: 'access', local: '203.0.113.10' });
-  const toBob = String(session.offer({ from: 'a', to: 'b', sdp: audio({ at: '192.168.1.2', port: 4000, lines }), seenFrom: ALICE }));
-  const toAlice = String(session.answer({ from: 'b', to: 'a', sdp: audio({ at: BOB, port: 5000, lines }), seenFrom: BOB, final: true }));
-  return { session, a: `203.0.113.10:${portOf(toAlice)}`, b: `203.0.113.10:${portOf(toBob)}`, aRtcp: `203.0.113.10:${portOf(toAlice) + 1}`, bRtcp: `203.0.113.10:${portOf(toBob) + 1}` };
+  const toBob = String(
+    session.offer({ from: 'a', to: 'b', sdp: audio({ at: '192.168.1.2', port: 4000, lines }), seenFrom: ALICE }),
+  );
+  const toAlice = String(
+    session.answer({ from: 'b', to: 'a', sdp: audio({ at: BOB, port: 5000, lines }), seenFrom: BOB, final: true }),
+  );
+  return {
+    session,
+    a: `203.0.113.10:${portOf(toAlice)}`,
+    b: `203.0.113.10:${portOf(toBob)}`,
+    aRtcp: `203.0.113.10:${portOf(toAlice) + 1}`,
+    bRtcp: `203.0.113.10:${portOf(toBob) + 1}`,
+  };
 }
 
 t.test('a leg behind a NAT is latched to its first packet, and nothing goes to it before', async t => {
@@ -22,12 +32,31 @@ t.test('a leg behind a NAT is latched to its first packet, and nothing goes to i
   t.equal(session.streams[0]?.counters.sent, 0);
   const out = relay.arrive(`${ALICE}:61000`, a, rtp());
   t.same([out?.from, out?.to], [b, `${BOB}:5000`]);
-  t.same([relay.arrive(`${BOB}:5000`, b, rtp())?.from, relay.arrive(`${BOB}:5000`, b, rtp())?.to], [a, `${ALICE}:61000`]);
+  t.same(
+    [relay.arrive(`${BOB}:5000`, b, rtp())?.from, relay.arrive(`${BOB}:5000`, b, rtp())?.to],
+    [a, `${ALICE}:61000`],
+  );
   t.same(
     relay.events.filter(e => e.kind === 'latched'),
     [
-      { kind: 'latched', session: 'call', leg: 'b', stream: 0, component: 'rtp', from: { address: BOB, port: 5000 }, moved: false },
-      { kind: 'latched', session: 'call', leg: 'a', stream: 0, component: 'rtp', from: { address: ALICE, port: 61000 }, moved: false },
+      {
+        kind: 'latched',
+        session: 'call',
+        leg: 'b',
+        stream: 0,
+        component: 'rtp',
+        from: { address: BOB, port: 5000 },
+        moved: false,
+      },
+      {
+        kind: 'latched',
+        session: 'call',
+        leg: 'a',
+        stream: 0,
+        component: 'rtp',
+        from: { address: ALICE, port: 61000 },
+        moved: false,
+      },
     ],
   );
   t.same(
@@ -35,66 +64,86 @@ t.test('a leg behind a NAT is latched to its first packet, and nothing goes to i
     [['b', 'media-no-target']],
   );
   const [alice, bob] = session.streams;
-  t.same([alice?.natted, alice?.latched, alice?.remote], [true, { address: ALICE, port: 61000 }, { address: '192.168.1.2', port: 4000 }]);
+  t.same(
+    [alice?.natted, alice?.latched, alice?.remote],
+    [true, { address: ALICE, port: 61000 }, { address: '192.168.1.2', port: 4000 }],
+  );
   t.same([bob?.natted, bob?.counters.packets, bob?.counters.noTarget], [false, 3, 1]);
 });
 
-t.test('RTP bleed and inject: a third host gets nothing and reaches nobody, before, during and after the latch', async t => {
-  for (const guarded of [true, false]) {
-    // Control: a prefix of 0 bits takes the defence off, and the same spray gets through.
-    const relay = new VirtualRelay(guarded ? {} : { latch: { prefix4: 0 } });
-    const { a, b, session } = call(relay);
-    const spray = (port: number): void => {
-      for (let i = 0; i < 50; i++) relay.arrive(`${MALLORY}:${port}`, a, rtp({ ssrc: 0xbad }));
-    };
-    spray(7000);
-    relay.arrive(`${BOB}:5000`, b, rtp());
-    relay.arrive(`${ALICE}:61000`, a, rtp());
-    spray(7000);
-    spray(61000);
-    relay.arrive(`${BOB}:5000`, b, rtp());
-    relay.pass(10_000);
-    spray(7000);
-    relay.arrive(`${BOB}:5000`, b, rtp());
-    const bled = relay.sent.filter(s => s.to.startsWith(MALLORY)).length;
-    const injected = relay.sent.filter(s => Buffer.from(s.bytes).readUInt32BE(8) === 0xbad).length;
-    if (guarded) {
-      t.equal(bled, 0);
-      t.equal(injected, 0);
-      t.equal(session.streams[0]?.counters.wrongSource, 200);
-      t.equal(relay.events.filter(e => e.kind === 'refused' && e.reason === 'media-wrong-source').length, 1, 'reported once per offer/answer');
-    } else {
-      t.ok(bled > 0, 'control: bleeds');
-      t.ok(injected > 0, 'control: injected');
+t.test(
+  'RTP bleed and inject: a third host gets nothing and reaches nobody, before, during and after the latch',
+  async t => {
+    for (const guarded of [true, false]) {
+      // Control: a prefix of 0 bits takes the defence off, and the same spray gets through.
+      const relay = new VirtualRelay(guarded ? {} : { latch: { prefix4: 0 } });
+      const { a, b, session } = call(relay);
+      const spray = (port: number): void => {
+        for (let i = 0; i < 50; i++) relay.arrive(`${MALLORY}:${port}`, a, rtp({ ssrc: 0xbad }));
+      };
+      spray(7000);
+      relay.arrive(`${BOB}:5000`, b, rtp());
+      relay.arrive(`${ALICE}:61000`, a, rtp());
+      spray(7000);
+      spray(61000);
+      relay.arrive(`${BOB}:5000`, b, rtp());
+      relay.pass(10_000);
+      spray(7000);
+      relay.arrive(`${BOB}:5000`, b, rtp());
+      const bled = relay.sent.filter(s => s.to.startsWith(MALLORY)).length;
+      const injected = relay.sent.filter(s => Buffer.from(s.bytes).readUInt32BE(8) === 0xbad).length;
+      if (guarded) {
+        t.equal(bled, 0);
+        t.equal(injected, 0);
+        t.equal(session.streams[0]?.counters.wrongSource, 200);
+        t.equal(
+          relay.events.filter(e => e.kind === 'refused' && e.reason === 'media-wrong-source').length,
+          1,
+          'reported once per offer/answer',
+        );
+      } else {
+        t.ok(bled > 0, 'control: bleeds');
+        t.ok(injected > 0, 'control: injected');
+      }
     }
-  }
-});
+  },
+);
 
-t.test('the window: a prefix holds inside it alone, the exact SDP endpoint always, the same address after silence', async t => {
-  const relay = new VirtualRelay({ latch: { prefix4: 24 } });
-  const { a, session } = call(relay);
-  relay.pass(5001);
-  t.equal(relay.arrive('198.51.100.8:1', a, rtp()), undefined, 'neighbour in the prefix: too late');
-  t.ok(relay.arrive(`${ALICE}:61000`, a, rtp()), 'a phone that starts late, from the signalling address itself');
-  relay.pass(500);
-  t.equal(relay.arrive(`${ALICE}:61001`, a, rtp()), undefined, 'the latched source is not silent yet');
-  relay.pass(600);
-  t.ok(relay.arrive(`${ALICE}:61001`, a, rtp()), 'a NAT that gave a new port');
-  t.same(relay.events.filter(e => e.kind === 'latched' && e.leg === 'a').map(e => e.kind === 'latched' && e.moved), [false, true]);
-  relay.pass(60_000);
-  t.equal(relay.arrive(`${MALLORY}:61001`, a, rtp()), undefined, 'silence never lets another address in');
-  session.close();
+t.test(
+  'the window: a prefix holds inside it alone, the exact SDP endpoint always, the same address after silence',
+  async t => {
+    const relay = new VirtualRelay({ latch: { prefix4: 24 } });
+    const { a, session } = call(relay);
+    relay.pass(5001);
+    t.equal(relay.arrive('198.51.100.8:1', a, rtp()), undefined, 'neighbour in the prefix: too late');
+    t.ok(relay.arrive(`${ALICE}:61000`, a, rtp()), 'a phone that starts late, from the signalling address itself');
+    relay.pass(500);
+    t.equal(relay.arrive(`${ALICE}:61001`, a, rtp()), undefined, 'the latched source is not silent yet');
+    relay.pass(600);
+    t.ok(relay.arrive(`${ALICE}:61001`, a, rtp()), 'a NAT that gave a new port');
+    t.same(
+      relay.events.filter(e => e.kind === 'latched' && e.leg === 'a').map(e => e.kind === 'latched' && e.moved),
+      [false, true],
+    );
+    relay.pass(60_000);
+    t.equal(relay.arrive(`${MALLORY}:61001`, a, rtp()), undefined, 'silence never lets another address in');
+    session.close();
 
-  const inside = new VirtualRelay({ latch: { prefix4: 24 } });
-  t.ok(inside.arrive('198.51.100.8:1', call(inside).a, rtp()), 'control: inside the window the prefix counts');
+    const inside = new VirtualRelay({ latch: { prefix4: 24 } });
+    t.ok(inside.arrive('198.51.100.8:1', call(inside).a, rtp()), 'control: inside the window the prefix counts');
 
-  const strict = new VirtualRelay({ latch: { handover: 'never' } });
-  const second = call(strict);
-  strict.pass(5001);
-  t.equal(strict.arrive(`${ALICE}:61000`, second.a, rtp()), undefined, 'handover never: the window is all there is');
-  strict.arrive(`${BOB}:5000`, second.b, rtp());
-  t.same(second.session.streams.map(s => s.latched), [undefined, { address: BOB, port: 5000 }], 'but for the exact endpoint of SDP');
-});
+    const strict = new VirtualRelay({ latch: { handover: 'never' } });
+    const second = call(strict);
+    strict.pass(5001);
+    t.equal(strict.arrive(`${ALICE}:61000`, second.a, rtp()), undefined, 'handover never: the window is all there is');
+    strict.arrive(`${BOB}:5000`, second.b, rtp());
+    t.same(
+      second.session.streams.map(s => s.latched),
+      [undefined, { address: BOB, port: 5000 }],
+      'but for the exact endpoint of SDP',
+    );
+  },
+);
 
 t.test('re-latching: a changed description, a moved flow, and nothing else', async t => {
   const relay = new VirtualRelay({ latch: { handover: 'never' } });
@@ -103,7 +152,12 @@ t.test('re-latching: a changed description, a moved flow, and nothing else', asy
   relay.arrive(`${BOB}:5000`, b, rtp());
   relay.pass(10_000);
   const reinvite = (o: { port: number; seenFrom: string; lines?: string[] }): void => {
-    session.offer({ from: 'a', to: 'b', sdp: audio({ at: '192.168.1.2', port: o.port, version: 2, lines: o.lines ?? [] }), seenFrom: o.seenFrom });
+    session.offer({
+      from: 'a',
+      to: 'b',
+      sdp: audio({ at: '192.168.1.2', port: o.port, version: 2, lines: o.lines ?? [] }),
+      seenFrom: o.seenFrom,
+    });
     session.answer({ from: 'b', to: 'a', sdp: audio({ at: BOB, port: 5000 }), seenFrom: BOB, final: true });
   };
   reinvite({ port: 4000, seenFrom: ALICE });
@@ -125,7 +179,7 @@ t.test('re-latching: a changed description, a moved flow, and nothing else', asy
 
 t.test('RTCP is latched on its own, and short or odd packets move nothing', async t => {
   const relay = new VirtualRelay();
-  const { session, a, b, aRtcp, bRtcp } = call(relay);
+  const { session, a, aRtcp, bRtcp } = call(relay);
   relay.arrive(`${ALICE}:61000`, a, rtp({ ssrc: 0x77 }));
   for (let length = 0; length <= 12; length++) {
     for (const first of [0x80, 0x00, 0x81, 0xff]) {
@@ -136,7 +190,10 @@ t.test('RTCP is latched on its own, and short or odd packets move nothing', asyn
     }
   }
   const [alice] = session.streams;
-  t.same([alice?.latched, alice?.latchedRtcp, alice?.counters.ssrc], [{ address: ALICE, port: 61000 }, undefined, 0x77]);
+  t.same(
+    [alice?.latched, alice?.latchedRtcp, alice?.counters.ssrc],
+    [{ address: ALICE, port: 61000 }, undefined, 0x77],
+  );
   t.equal(relay.arrive(`${ALICE}:61009`, aRtcp, rtcp())?.to, `${BOB}:5001`, 'control: eight good bytes latch');
   t.equal(relay.arrive(`${BOB}:5001`, bRtcp, rtcp())?.to, `${ALICE}:61009`);
   t.equal(relay.arrive(`${ALICE}:61009`, aRtcp, rtp()), undefined, 'RTP on the RTCP port');
@@ -149,10 +206,18 @@ t.test('media errors never end a call and never move a latch', async t => {
   const { session, a, b } = call(relay);
   relay.arrive(`${ALICE}:61000`, a, rtp());
   relay.arrive(`${BOB}:5000`, b, rtp());
-  for (let i = 0; i < 10_000; i++) relay.arrive(`${ALICE}:61000`, a, Buffer.from([i & 255, i >> 8, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]).subarray(0, i % 12));
+  for (let i = 0; i < 10_000; i++)
+    relay.arrive(
+      `${ALICE}:61000`,
+      a,
+      Buffer.from([i & 255, i >> 8, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]).subarray(0, i % 12),
+    );
   t.equal(relay.arrive(`${BOB}:5000`, b, rtp())?.to, `${ALICE}:61000`);
   t.equal(session.streams[0]?.counters.notRtp, 10_000);
-  t.same(relay.events.filter(e => e.kind === 'refused').map(e => e.reason), ['media-not-rtp']);
+  t.same(
+    relay.events.filter(e => e.kind === 'refused').map(e => e.reason),
+    ['media-not-rtp'],
+  );
 });
 
 t.test('rtcp-mux on one side, two ports on the other', async t => {
@@ -160,9 +225,24 @@ t.test('rtcp-mux on one side, two ports on the other', async t => {
   const session = relay.hub.session('mux');
   session.leg('a', { realm: 'access', local: '203.0.113.10' });
   session.leg('b', { realm: 'core', local: '10.0.0.1' });
-  const toBob = String(session.offer({ from: 'a', to: 'b', sdp: audio({ at: ALICE, port: 4000, lines: ['a=rtcp-mux', 'a=rtcp:4001'] }), seenFrom: ALICE }));
+  const toBob = String(
+    session.offer({
+      from: 'a',
+      to: 'b',
+      sdp: audio({ at: ALICE, port: 4000, lines: ['a=rtcp-mux', 'a=rtcp:4001'] }),
+      seenFrom: ALICE,
+    }),
+  );
   t.match(toBob, /a=rtcp-mux\r\n/, 'the callee may mux as well');
-  const toAlice = String(session.answer({ from: 'b', to: 'a', sdp: audio({ at: '10.0.0.9', port: 5000, lines: ['a=rtcp:6001'] }), seenFrom: '10.0.0.9', final: true }));
+  const toAlice = String(
+    session.answer({
+      from: 'b',
+      to: 'a',
+      sdp: audio({ at: '10.0.0.9', port: 5000, lines: ['a=rtcp:6001'] }),
+      seenFrom: '10.0.0.9',
+      final: true,
+    }),
+  );
   t.match(toAlice, /a=rtcp-mux\r\n/, 'we agree with the caller, whatever the callee said (RFC 5761)');
   t.notMatch(toAlice, /a=rtcp:/);
   const a = `203.0.113.10:${portOf(toAlice)}`;
@@ -173,13 +253,18 @@ t.test('rtcp-mux on one side, two ports on the other', async t => {
   const back = relay.arrive('10.0.0.9:6001', bRtcp, rtcp());
   t.same([back?.from, back?.to], [a, `${ALICE}:4000`]);
   t.equal(relay.arrive(`${ALICE}:4000`, a, rtp())?.from, b);
-  t.equal(relay.arrive(`${ALICE}:4000`, a, rtp({ type: 0x80 | 72, seq: 999 })), undefined, 'payload types 64–95 are RTCP here (RFC 5761 §4), and this is none');
+  t.equal(
+    relay.arrive(`${ALICE}:4000`, a, rtp({ type: 0x80 | 72, seq: 999 })),
+    undefined,
+    'payload types 64–95 are RTCP here (RFC 5761 §4), and this is none',
+  );
 });
 
 t.test('loss, reordering, jitter and SSRC changes as RFC 3550 counts them', async t => {
   const relay = new VirtualRelay();
   const { session, a } = call(relay);
-  const send = (seq: number, timestamp: number, ssrc = 1): void => void relay.arrive(`${ALICE}:61000`, a, rtp({ seq, timestamp, ssrc }));
+  const send = (seq: number, timestamp: number, ssrc = 1): void =>
+    void relay.arrive(`${ALICE}:61000`, a, rtp({ seq, timestamp, ssrc }));
   for (const seq of [65533, 65534, 0, 1, 65535, 4]) {
     send(seq, seq * 160);
     relay.pass(20);
@@ -233,7 +318,10 @@ t.test('nothing is allocated per packet', async t => {
   const kept: number[][] = [];
   const controlBefore = process.memoryUsage().heapUsed;
   for (let i = 0; i < 200_000; i++) kept.push([i, i]);
-  t.ok(process.memoryUsage().heapUsed - controlBefore > 4_000_000, 'control: the detector sees one small object per packet');
+  t.ok(
+    process.memoryUsage().heapUsed - controlBefore > 4_000_000,
+    'control: the detector sees one small object per packet',
+  );
   t.ok(grown < 1_000_000, `${grown} bytes for a million packets, ${Math.round(spent / 1000)} ns each`);
   t.comment(`${grown} bytes for a million packets, ${Math.round(spent / 1000)} ns each, ${kept.length}`);
 });

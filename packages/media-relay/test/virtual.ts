@@ -1,5 +1,12 @@
 import { type Endpoint, Endpoints, formatEndpoint, type Mono, parseEndpoint, seededRandom } from '@drawbridge/core';
-import { FlowTable, Forwarder, type MediaRelayOptions, type RelayEvent, RelayHub, relayAddresses } from '../src/index.js';
+import {
+  FlowTable,
+  Forwarder,
+  type MediaRelayOptions,
+  type RelayEvent,
+  RelayHub,
+  relayAddresses,
+} from '../src/index.js';
 
 export interface Sent {
   readonly from: string;
@@ -28,7 +35,11 @@ export class VirtualRelay {
       ...options,
     };
     const addresses = relayAddresses(all);
-    this.table = FlowTable.create(addresses.map(a => a.bind), all.ports[0], all.ports[1]);
+    this.table = FlowTable.create(
+      addresses.map(a => a.bind),
+      all.ports[0],
+      all.ports[1],
+    );
     this.hub = new RelayHub(all, addresses, this.table, {
       now: () => this.now,
       random: seededRandom(seed),
@@ -53,7 +64,11 @@ export class VirtualRelay {
     if (out < 0) return undefined;
     this.forwarder.sent(out);
     const address = this.hub.addresses[this.table.addressOf(out)]?.bind ?? '';
-    const sent = { from: formatEndpoint({ address, port: this.table.portOf(out) }), to: formatEndpoint(this.forwarder.to.get(0)), bytes };
+    const sent = {
+      from: formatEndpoint({ address, port: this.table.portOf(out) }),
+      to: formatEndpoint(this.forwarder.to.get(0)),
+      bytes,
+    };
     this.sent.push(sent);
     if (this.table.ownRow(this.forwarder.to, 0) >= 0) return this.arrive(sent.from, sent.to, bytes);
     return sent;
@@ -77,7 +92,9 @@ export function endpoint(text: string): Endpoint {
 }
 
 let sequence = 0;
-export function rtp(o: { ssrc?: number; seq?: number; timestamp?: number; type?: number; length?: number } = {}): Uint8Array {
+export function rtp(
+  o: { ssrc?: number; seq?: number; timestamp?: number; type?: number; length?: number } = {},
+): Uint8Array {
   const b = Buffer.alloc(o.length ?? 172);
   b[0] = 0x80;
   b[1] = o.type ?? 0;
@@ -107,10 +124,25 @@ export interface Described {
 /** One audio stream as a softphone writes it. */
 export function audio(o: Described): string {
   const family = o.at.includes(':') ? 'IP6' : 'IP4';
-  return ['v=0', `o=phone 77 ${o.version ?? 1} IN ${family} ${o.at}`, 's=call', `c=IN ${family} ${o.at}`, 't=0 0', `m=audio ${o.port} RTP/AVP 0 101`, 'a=rtpmap:0 PCMU/8000', ...(o.lines ?? []), ''].join('\r\n');
+  return [
+    'v=0',
+    `o=phone 77 ${o.version ?? 1} IN ${family} ${o.at}`,
+    's=call',
+    `c=IN ${family} ${o.at}`,
+    't=0 0',
+    `m=audio ${o.port} RTP/AVP 0 101`,
+    'a=rtpmap:0 PCMU/8000',
+    ...(o.lines ?? []),
+    '',
+  ].join('\r\n');
 }
 
 /** Port of the n-th m-line. */
 export function portOf(sdp: string, n = 0): number {
-  return Number(sdp.split('\r\n').filter(l => l.startsWith('m='))[n]?.split(' ')[1]);
+  return Number(
+    sdp
+      .split('\r\n')
+      .filter(l => l.startsWith('m='))
+      [n]?.split(' ')[1],
+  );
 }

@@ -1,6 +1,14 @@
 import { SdpError } from './error.js';
 import { type Line, MediaSection, Section } from './section.js';
-import { type Connection, digits, formatOrigin, type Origin, parseConnection, parseOrigin, parsePort } from './value.js';
+import {
+  type Connection,
+  digits,
+  formatOrigin,
+  type Origin,
+  parseConnection,
+  parseOrigin,
+  parsePort,
+} from './value.js';
 
 export interface SdpCaps {
   /** Default 65535. */
@@ -77,7 +85,8 @@ export function parseSdp(text: string, caps: SdpCaps = {}): Sdp | SdpError {
       if (mediaLines.length === most) return new SdpError('sdp-too-large', number, `more than ${most} m-lines`);
       lines = [];
       mediaLines.push(lines);
-    } else if (lines.length === perSection) return new SdpError('sdp-too-large', number, `more than ${perSection} lines in one section`);
+    } else if (lines.length === perSection)
+      return new SdpError('sdp-too-large', number, `more than ${perSection} lines in one section`);
     const fault = checkLine(line.text, number, lines === sessionLines) ?? checkTwice(line.text, lines);
     if (fault !== undefined) return new SdpError('sdp-malformed', number, fault);
     lines.push(line);
@@ -122,7 +131,8 @@ function checkMedia(value: string): string | undefined {
   const port = f[1] ?? '';
   const slash = port.indexOf('/');
   if (parsePort(slash < 0 ? port : port.slice(0, slash)) < 0) return 'm= port malformed';
-  if (slash >= 0 && (!digits(port.slice(slash + 1), 3) || Number(port.slice(slash + 1)) === 0)) return 'm= port count malformed';
+  if (slash >= 0 && (!digits(port.slice(slash + 1), 3) || Number(port.slice(slash + 1)) === 0))
+    return 'm= port count malformed';
   return undefined;
 }
 

@@ -1,6 +1,15 @@
 import {
-  type Candidate, type Connection, DIRECTIONS, type Direction, formatConnection, isDirection, parseCandidate, parseConnection, parsePort,
-  parseRtcp, type RtcpAttribute,
+  type Candidate,
+  type Connection,
+  DIRECTIONS,
+  type Direction,
+  formatConnection,
+  isDirection,
+  parseCandidate,
+  parseConnection,
+  parsePort,
+  parseRtcp,
+  type RtcpAttribute,
 } from './value.js';
 
 /** One line without its ending; the ending is kept beside it, so that what is not edited leaves as it came. */
@@ -87,7 +96,9 @@ export class Section {
       return;
     }
     first.text = text;
-    const kept = this.lines.filter(l => l === first || !l.text.startsWith('a=') || splitAttribute(l.text).name !== name);
+    const kept = this.lines.filter(
+      l => l === first || !l.text.startsWith('a=') || splitAttribute(l.text).name !== name,
+    );
     this.lines.splice(0, this.lines.length, ...kept);
   }
 
@@ -234,10 +245,13 @@ export class MediaSection extends Section {
 
 function splitAttribute(text: string): Attribute {
   const colon = text.indexOf(':', 2);
-  return colon < 0 ? { name: text.slice(2).trimEnd(), value: undefined } : { name: text.slice(2, colon), value: text.slice(colon + 1) };
+  return colon < 0
+    ? { name: text.slice(2).trimEnd(), value: undefined }
+    : { name: text.slice(2, colon), value: text.slice(colon + 1) };
 }
 
 /** Our own fault, hence thrown: a value that would become two lines. */
 function refuseBreaks(value: string): void {
-  if (value.includes('\r') || value.includes('\n') || value.includes('\0')) throw new TypeError('a line of SDP holds no CR, LF or NUL');
+  if (value.includes('\r') || value.includes('\n') || value.includes('\0'))
+    throw new TypeError('a line of SDP holds no CR, LF or NUL');
 }

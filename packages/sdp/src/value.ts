@@ -59,7 +59,11 @@ export function parseConnection(value: string): Connection | undefined {
   if ((addressType !== 'IP4' && addressType !== 'IP6') || !whole) return undefined;
   const slash = whole.indexOf('/');
   if (slash === 0) return undefined;
-  return { addressType, address: slash < 0 ? whole : whole.slice(0, slash), suffix: slash < 0 ? '' : whole.slice(slash) };
+  return {
+    addressType,
+    address: slash < 0 ? whole : whole.slice(0, slash),
+    suffix: slash < 0 ? '' : whole.slice(slash),
+  };
 }
 
 export function formatConnection(c: Connection): string {
@@ -83,9 +87,12 @@ export function parseRtcp(value: string): RtcpAttribute | undefined {
 export function parseCandidate(value: string): Candidate | undefined {
   const f = value.split(' ', 8);
   const [foundation, component, transport, priority, address, port, typ, type] = f;
-  if (!foundation || !digits(component, 3) || !transport || !digits(priority, 10) || !address || typ !== 'typ' || !type) return undefined;
+  if (!foundation || !digits(component, 3) || !transport || !digits(priority, 10) || !address || typ !== 'typ' || !type)
+    return undefined;
   const p = parsePort(port ?? '');
-  return p < 0 ? undefined : { foundation, component: Number(component), transport, priority: Number(priority), address, port: p, type };
+  return p < 0
+    ? undefined
+    : { foundation, component: Number(component), transport, priority: Number(priority), address, port: p, type };
 }
 
 /** 0–65535, -1 for anything else. */

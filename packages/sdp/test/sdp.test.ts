@@ -38,19 +38,49 @@ function parsed(text: string): Sdp {
 
 t.test('the views read what the lines say', async t => {
   const sdp = parsed(OFFER);
-  t.same(sdp.origin, { username: 'alice', sessionId: '2890844526', version: '2890844527', addressType: 'IP4', address: '192.168.1.2' });
+  t.same(sdp.origin, {
+    username: 'alice',
+    sessionId: '2890844526',
+    version: '2890844527',
+    addressType: 'IP4',
+    address: '192.168.1.2',
+  });
   t.same(sdp.connection, { addressType: 'IP4', address: '192.168.1.2', suffix: '' });
   t.same(sdp.groups, ['BUNDLE 0 1']);
-  t.same(sdp.media.map(m => [m.kind, m.port, m.portCount, m.proto, m.formats, m.direction, m.connection?.address, m.rtcpMux, m.mid, m.clockRate]), [
-    ['audio', 49170, 1, 'RTP/AVP', ['0', '8', '101'], 'sendonly', '192.168.1.2', true, '0', 8000],
-    ['video', 51372, 1, 'RTP/SAVPF', ['31'], 'sendrecv', '2001:db8::9', false, undefined, 90000],
-    ['image', 0, 1, 'udptl', ['t38'], 'sendrecv', '192.168.1.2', false, undefined, 8000],
-  ]);
+  t.same(
+    sdp.media.map(m => [
+      m.kind,
+      m.port,
+      m.portCount,
+      m.proto,
+      m.formats,
+      m.direction,
+      m.connection?.address,
+      m.rtcpMux,
+      m.mid,
+      m.clockRate,
+    ]),
+    [
+      ['audio', 49170, 1, 'RTP/AVP', ['0', '8', '101'], 'sendonly', '192.168.1.2', true, '0', 8000],
+      ['video', 51372, 1, 'RTP/SAVPF', ['31'], 'sendrecv', '2001:db8::9', false, undefined, 90000],
+      ['image', 0, 1, 'udptl', ['t38'], 'sendrecv', '192.168.1.2', false, undefined, 8000],
+    ],
+  );
   const audio = sdp.media[0];
   t.same(audio?.rtcp, { port: 53020, connection: { addressType: 'IP6', address: '2001:db8::7', suffix: '' } });
   t.equal(audio?.ptime, 20);
   t.same(audio?.crypto, ['1 AES_CM_128_HMAC_SHA1_80 inline:abc']);
-  t.same(audio?.candidates, [{ foundation: '1', component: 1, transport: 'UDP', priority: 2130706431, address: '192.168.1.2', port: 49170, type: 'host' }]);
+  t.same(audio?.candidates, [
+    {
+      foundation: '1',
+      component: 1,
+      transport: 'UDP',
+      priority: 2130706431,
+      address: '192.168.1.2',
+      port: 49170,
+      type: 'host',
+    },
+  ]);
   t.same(sdp.media[1]?.fingerprints, ['sha-256 AA:BB']);
   t.equal(parsed(OFFER.replace('c=IN IP4 192.168.1.2', 'c=IN IP4 0.0.0.0')).media[0]?.legacyHold, true);
   t.equal(audio?.legacyHold, false);
@@ -93,7 +123,10 @@ t.test('untouched lines leave byte-identical, with their own endings', async t =
   const open = parsed('v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nm=audio 0 RTP/AVP 0');
   open.media[0]?.addAttribute('mid', 'a');
   open.session.setConnection(connectionTo('192.0.2.1'));
-  t.equal(open.format(), 'v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nm=audio 0 RTP/AVP 0\r\na=mid:a\r\n');
+  t.equal(
+    open.format(),
+    'v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nm=audio 0 RTP/AVP 0\r\na=mid:a\r\n',
+  );
   t.throws(() => open.session.set('s', 'a\r\nm=audio 1 RTP/AVP 0'), TypeError, 'a field never becomes a second line');
   t.doesNotThrow(() => open.session.set('s', 'a m=audio'));
 });
@@ -156,48 +189,94 @@ t.test('hostile sizes cost little', async t => {
 
 const token = fc.stringMatching(/^[A-Za-z0-9-]{1,12}$/);
 const address = fc.oneof(fc.ipV4(), fc.ipV6());
-const attribute = fc.tuple(token, fc.option(fc.string({ maxLength: 30 }).map(s => s.replace(/[\r\n\0]/g, '')))).map(([n, v]) => (v === null ? `a=${n}` : `a=${n}:${v}`));
+const attribute = fc
+  .tuple(token, fc.option(fc.string({ maxLength: 30 }).map(s => s.replace(/[\r\n\0]/g, ''))))
+  .map(([n, v]) => (v === null ? `a=${n}` : `a=${n}:${v}`));
 const media = fc
-  .record({ kind: fc.constantFrom('audio', 'video', 'text', 'application'), port: fc.nat(65535), formats: fc.array(fc.nat(127), { minLength: 1, maxLength: 6 }), c: fc.option(address), attributes: fc.array(attribute, { maxLength: 6 }) })
-  .map(m => [`m=${m.kind} ${m.port} RTP/AVP ${m.formats.join(' ')}`, ...(m.c === null ? [] : [`c=IN ${m.c.includes(':') ? 'IP6' : 'IP4'} ${m.c}`]), ...m.attributes]);
+  .record({
+    kind: fc.constantFrom('audio', 'video', 'text', 'application'),
+    port: fc.nat(65535),
+    formats: fc.array(fc.nat(127), { minLength: 1, maxLength: 6 }),
+    c: fc.option(address),
+    attributes: fc.array(attribute, { maxLength: 6 }),
+  })
+  .map(m => [
+    `m=${m.kind} ${m.port} RTP/AVP ${m.formats.join(' ')}`,
+    ...(m.c === null ? [] : [`c=IN ${m.c.includes(':') ? 'IP6' : 'IP4'} ${m.c}`]),
+    ...m.attributes,
+  ]);
 const description = fc
-  .record({ user: token, id: fc.nat(), version: fc.nat(), at: address, attributes: fc.array(attribute, { maxLength: 4 }), media: fc.array(media, { maxLength: 5 }), eol: fc.constantFrom('\r\n', '\n') })
-  .map(d => ['v=0', `o=${d.user} ${d.id} ${d.version} IN ${d.at.includes(':') ? 'IP6' : 'IP4'} ${d.at}`, 's=-', `c=IN ${d.at.includes(':') ? 'IP6' : 'IP4'} ${d.at}`, 't=0 0', ...d.attributes, ...d.media.flat(), ''].join(d.eol));
+  .record({
+    user: token,
+    id: fc.nat(),
+    version: fc.nat(),
+    at: address,
+    attributes: fc.array(attribute, { maxLength: 4 }),
+    media: fc.array(media, { maxLength: 5 }),
+    eol: fc.constantFrom('\r\n', '\n'),
+  })
+  .map(d =>
+    [
+      'v=0',
+      `o=${d.user} ${d.id} ${d.version} IN ${d.at.includes(':') ? 'IP6' : 'IP4'} ${d.at}`,
+      's=-',
+      `c=IN ${d.at.includes(':') ? 'IP6' : 'IP4'} ${d.at}`,
+      't=0 0',
+      ...d.attributes,
+      ...d.media.flat(),
+      '',
+    ].join(d.eol),
+  );
 
-t.test('properties: parse then format is identity, views agree with sdp-transform, edits touch their line alone', async t => {
-  const seed = Number(process.env['SEED'] ?? 20261120);
-  t.comment(`SEED=${seed}`);
-  fc.assert(
-    fc.property(description, text => {
-      const sdp = parsed(text);
-      if (sdp.format() !== text) return false;
-      const oracle = sdpTransform.parse(text);
-      return sdp.media.every((m, i) => {
-        const o = oracle.media[i];
-        return o !== undefined && m.kind === o.type && m.port === o.port && m.proto === o.protocol && m.formats.join(' ') === String(o.payloads) && m.connection?.address === (o.connection ?? oracle.connection)?.ip;
-      });
-    }),
-    { seed, numRuns: 500 },
-  );
-  fc.assert(
-    fc.property(description, fc.nat(4), fc.nat(65535), (text, which, port) => {
-      const sdp = parsed(text);
-      const m = sdp.media[which];
-      if (m === undefined) return true;
-      m.setPort(port);
-      const before = text.split('\n');
-      const after = sdp.format().split('\n');
-      const changed = before.flatMap((l, i) => (l === after[i] ? [] : [i]));
-      return before.length === after.length && changed.length <= 1 && changed.every(i => before[i]?.startsWith('m=')) && parsed(sdp.format()).media[which]?.port === port;
-    }),
-    { seed, numRuns: 300 },
-  );
-  fc.assert(
-    fc.property(fc.string({ unit: 'binary', maxLength: 400 }), fc.boolean(), (noise, headed) => {
-      const text = headed ? `v=0\r\no=- 1 1 IN IP4 a\r\n${noise}` : noise;
-      const r = parseSdp(text);
-      return r instanceof SdpError || r.format() === text;
-    }),
-    { seed, numRuns: 1000 },
-  );
-});
+t.test(
+  'properties: parse then format is identity, views agree with sdp-transform, edits touch their line alone',
+  async t => {
+    const seed = Number(process.env['SEED'] ?? 20261120);
+    t.comment(`SEED=${seed}`);
+    fc.assert(
+      fc.property(description, text => {
+        const sdp = parsed(text);
+        if (sdp.format() !== text) return false;
+        const oracle = sdpTransform.parse(text);
+        return sdp.media.every((m, i) => {
+          const o = oracle.media[i];
+          return (
+            o !== undefined &&
+            m.kind === o.type &&
+            m.port === o.port &&
+            m.proto === o.protocol &&
+            m.formats.join(' ') === String(o.payloads) &&
+            m.connection?.address === (o.connection ?? oracle.connection)?.ip
+          );
+        });
+      }),
+      { seed, numRuns: 500 },
+    );
+    fc.assert(
+      fc.property(description, fc.nat(4), fc.nat(65535), (text, which, port) => {
+        const sdp = parsed(text);
+        const m = sdp.media[which];
+        if (m === undefined) return true;
+        m.setPort(port);
+        const before = text.split('\n');
+        const after = sdp.format().split('\n');
+        const changed = before.flatMap((l, i) => (l === after[i] ? [] : [i]));
+        return (
+          before.length === after.length &&
+          changed.length <= 1 &&
+          changed.every(i => before[i]?.startsWith('m=')) &&
+          parsed(sdp.format()).media[which]?.port === port
+        );
+      }),
+      { seed, numRuns: 300 },
+    );
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary', maxLength: 400 }), fc.boolean(), (noise, headed) => {
+        const text = headed ? `v=0\r\no=- 1 1 IN IP4 a\r\n${noise}` : noise;
+        const r = parseSdp(text);
+        return r instanceof SdpError || r.format() === text;
+      }),
+      { seed, numRuns: 1000 },
+    );
+  },
+);

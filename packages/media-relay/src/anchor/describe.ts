@@ -44,24 +44,48 @@ export function describe(text: string, maxStreams: number): Description | SdpRej
 }
 
 function describeStream(m: MediaSection, i: number): StreamDescription | SdpRejected {
-  if (carriesAddress(m.lines[0]?.text ?? '')) return rejected(400, 'sdp-malformed', `stream ${i}: an address in the m= line`);
+  if (carriesAddress(m.lines[0]?.text ?? ''))
+    return rejected(400, 'sdp-malformed', `stream ${i}: an address in the m= line`);
   const transport = transportOf(m.proto);
   const enabled = m.port !== 0 && transport !== undefined;
   const c = m.connection;
-  const base = { kind: m.kind, mux: m.rtcpMux && transport === 'rtp', opaque: transport === 'opaque', clockRate: transport === 'rtp' ? m.clockRate : 0 };
+  const base = {
+    kind: m.kind,
+    mux: m.rtcpMux && transport === 'rtp',
+    opaque: transport === 'opaque',
+    clockRate: transport === 'rtp' ? m.clockRate : 0,
+  };
   if (!enabled || c === undefined) {
     return { ...base, enabled: false, rtp: null, rtcp: null, direction: 'inactive', legacyHold: false, family: 4 };
   }
-  if (transport === 'rtp' && !m.formats.every(f => digits(f, 3))) return rejected(400, 'sdp-malformed', `stream ${i}: formats`);
+  if (transport === 'rtp' && !m.formats.every(f => digits(f, 3)))
+    return rejected(400, 'sdp-malformed', `stream ${i}: formats`);
   if (m.portCount !== 1) return rejected(488, 'sdp-unsupported', `stream ${i}: several ports`);
   const address = canonicalAddress(c.address);
-  if (address === undefined || c.suffix !== '') return rejected(488, 'sdp-unsupported', `stream ${i}: c= is not a plain address`);
+  if (address === undefined || c.suffix !== '')
+    return rejected(488, 'sdp-unsupported', `stream ${i}: c= is not a plain address`);
   const family = familyOf(address);
   if (m.legacyHold) {
-    return { ...base, enabled, rtp: null, rtcp: null, direction: heldBy(m.direction), legacyHold: true, family: c.addressType === 'IP6' ? 6 : 4 };
+    return {
+      ...base,
+      enabled,
+      rtp: null,
+      rtcp: null,
+      direction: heldBy(m.direction),
+      legacyHold: true,
+      family: c.addressType === 'IP6' ? 6 : 4,
+    };
   }
   const rtp = { address, port: m.port };
-  return { ...base, enabled, rtp, rtcp: transport === 'rtp' ? rtcpOf(m, rtp) : null, direction: m.direction, legacyHold: false, family };
+  return {
+    ...base,
+    enabled,
+    rtp,
+    rtcp: transport === 'rtp' ? rtcpOf(m, rtp) : null,
+    direction: m.direction,
+    legacyHold: false,
+    family,
+  };
 }
 
 /** RTP profiles without DTLS, and plain datagrams; streams over TCP or DTLS are not relayed yet. */

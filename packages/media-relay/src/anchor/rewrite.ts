@@ -18,15 +18,35 @@ const MEDIA_LINES = 'mcba';
  * rtcp-mux-only (each stream has its own ports), and descriptions of sources and programs.
  */
 const DROPPED: ReadonlySet<string> = new Set([
-  'candidate', 'remote-candidates', 'end-of-candidates', 'ice-ufrag', 'ice-pwd', 'ice-options', 'ice-lite', 'ice-mismatch', 'ice-pacing',
-  'rtcp-mux-only', 'bundle-only', 'ssrc', 'ssrc-group', 'msid', 'tool', 'source-filter', 'alt', 'altc', 'nortpproxy',
+  'candidate',
+  'remote-candidates',
+  'end-of-candidates',
+  'ice-ufrag',
+  'ice-pwd',
+  'ice-options',
+  'ice-lite',
+  'ice-mismatch',
+  'ice-pacing',
+  'rtcp-mux-only',
+  'bundle-only',
+  'ssrc',
+  'ssrc-group',
+  'msid',
+  'tool',
+  'source-filter',
+  'alt',
+  'altc',
+  'nortpproxy',
 ]);
 
 /**
  * Turns the far end's description into ours, in place: our o=, c= and ports; same m-lines in the same order; no
  * address of the far end left in any line.
  */
-export function rewrite(d: Description, out: { origin: Origin; address: string; streams: readonly OutStream[] }): string {
+export function rewrite(
+  d: Description,
+  out: { origin: Origin; address: string; streams: readonly OutStream[] },
+): string {
   const { sdp } = d;
   const connection = connectionTo(out.address);
   allow(sdp.session, SESSION_LINES);
@@ -48,7 +68,9 @@ export function rewrite(d: Description, out: { origin: Origin; address: string; 
 /** Each side agrees on rtcp-mux with us alone (RFC 5761 §5.1.1); a=rtcp stays only where it says something (RFC 3605). */
 function writeRtcp(m: MediaSection, stream: OutStream): void {
   const named = m.has('rtcp');
-  m.removeAttributes(a => (a.name === 'rtcp-mux' && !stream.mux) || (a.name === 'rtcp' && (stream.mux || stream.port === 0)));
+  m.removeAttributes(
+    a => (a.name === 'rtcp-mux' && !stream.mux) || (a.name === 'rtcp' && (stream.mux || stream.port === 0)),
+  );
   if (stream.port === 0) return;
   if (stream.mux) m.setAttribute('rtcp-mux');
   else if (named) m.setAttribute('rtcp', String(stream.port + 1));

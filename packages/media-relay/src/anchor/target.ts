@@ -1,7 +1,17 @@
 import { type Endpoint, PrefixSet, type Reason } from '@drawbridge/core';
 
 /** Never a media target: "this network", multicast, reserved, link-local, and IPv6 forms that embed an IPv4 address. */
-const NEVER = prefixes(['0.0.0.0/8', '169.254.0.0/16', '224.0.0.0/4', '240.0.0.0/4', '::/96', 'ff00::/8', 'fe80::/10', '64:ff9b::/96', '2002::/16']);
+const NEVER = prefixes([
+  '0.0.0.0/8',
+  '169.254.0.0/16',
+  '224.0.0.0/4',
+  '240.0.0.0/4',
+  '::/96',
+  'ff00::/8',
+  'fe80::/10',
+  '64:ff9b::/96',
+  '2002::/16',
+]);
 const LOOPBACK = prefixes(['127.0.0.0/8', '::1/128']);
 /** Addresses that mean nothing outside their own network (RFC 1918, 6598, 4193). */
 const PRIVATE = prefixes(['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10', 'fc00::/7']);
@@ -26,7 +36,8 @@ export interface TargetRules {
  */
 export function refuseTarget(e: Endpoint, rules: TargetRules): Reason | undefined {
   const owner = rules.ownerOf(e);
-  if (owner !== undefined) return owner === '' ? 'media-own-address' : owner === rules.session ? 'media-loop' : undefined;
+  if (owner !== undefined)
+    return owner === '' ? 'media-own-address' : owner === rules.session ? 'media-loop' : undefined;
   if (e.port < 1024) return 'media-refused-target';
   if (LOOPBACK.hasAddress(e.address)) return rules.loopback ? undefined : 'media-refused-target';
   return NEVER.hasAddress(e.address) || rules.deny.hasAddress(e.address) ? 'media-refused-target' : undefined;

@@ -75,6 +75,20 @@ export interface SideStats {
 
 /** What the lower layer tells: the side, its tag, and what happened. */
 export type SideEvent =
-  | { readonly kind: 'latched'; readonly side: SideId; readonly tag: string; readonly component: Component; readonly from: Endpoint; readonly moved: boolean }
-  | { readonly kind: 'refused'; readonly side: SideId; readonly tag: string; readonly component: Component; readonly reason: Reason; readonly from: Endpoint }
+  | {
+      readonly kind: 'latched';
+      readonly side: SideId;
+      readonly tag: string;
+      readonly component: Component;
+      readonly from: Endpoint;
+      readonly moved: boolean;
+    }
+  | {
+      readonly kind: 'refused';
+      readonly side: SideId;
+      readonly tag: string;
+      readonly component: Component;
+      readonly reason: Reason;
+      readonly from: Endpoint;
+    }
   | { readonly kind: 'failed'; readonly side: SideId; readonly tag: string; readonly detail: string };

@@ -1,5 +1,15 @@
 import { type Endpoint, Endpoints, type Mono, parseAddressWords, type Random } from '@drawbridge/core';
-import { COUNT, FLAG, FlowTable, HEADER_F64, type PathEvent, type RelayAddress, ROW, ROW_F64_WINDOW_END, SEEN } from '../path/path.js';
+import {
+  COUNT,
+  FLAG,
+  type FlowTable,
+  HEADER_F64,
+  type PathEvent,
+  type RelayAddress,
+  ROW,
+  ROW_F64_WINDOW_END,
+  SEEN,
+} from '../path/path.js';
 import { PortPairs } from '../ports.js';
 import { lostPackets } from '../rtp.js';
 import type { LatchPolicy, RelayCommand, RelayReply, SideEvent, SideId, SideStats } from './command.js';
@@ -25,13 +35,24 @@ export class RelayControl {
   readonly #scratch = new Endpoints(1);
 
   constructor(
-    options: { addresses: readonly RelayAddress[]; ports: readonly [number, number]; quarantineMs: number; table: FlowTable },
-    modules: { random: Random; path: { opened(row: number): void; closed(row: number): void }; onEvent(event: SideEvent): void },
+    options: {
+      addresses: readonly RelayAddress[];
+      ports: readonly [number, number];
+      quarantineMs: number;
+      table: FlowTable;
+    },
+    modules: {
+      random: Random;
+      path: { opened(row: number): void; closed(row: number): void };
+      onEvent(event: SideEvent): void;
+    },
   ) {
     this.addresses = options.addresses;
     this.table = options.table;
     const [firstPort, lastPort] = options.ports;
-    this.#pairs = options.addresses.map(() => new PortPairs({ firstPort, lastPort, quarantineMs: options.quarantineMs }, modules));
+    this.#pairs = options.addresses.map(
+      () => new PortPairs({ firstPort, lastPort, quarantineMs: options.quarantineMs }, modules),
+    );
     this.#path = modules.path;
     this.#onEvent = modules.onEvent;
   }
@@ -82,7 +103,8 @@ export class RelayControl {
       return;
     }
     const from = this.table.latched(e.row);
-    if (from !== undefined) this.#onEvent({ kind: 'latched', side: side.id, tag: side.tag, component, from, moved: e.moved });
+    if (from !== undefined)
+      this.#onEvent({ kind: 'latched', side: side.id, tag: side.tag, component, from, moved: e.moved });
   }
 
   /** The register of own addresses: ours and held (its tag), ours and not held (''), or not ours (undefined). */
@@ -130,7 +152,10 @@ export class RelayControl {
     const rewire = side.mux !== c.mux;
     side.mux = c.mux;
     side.opaque = c.opaque;
-    side.policyFlags = (c.policy.handover ? FLAG.handover : 0) | (c.policy.windowMs > 0 ? FLAG.latch : 0) | (c.policy.sendBeforeLatch ? FLAG.sendToRemote : 0);
+    side.policyFlags =
+      (c.policy.handover ? FLAG.handover : 0) |
+      (c.policy.windowMs > 0 ? FLAG.latch : 0) |
+      (c.policy.sendBeforeLatch ? FLAG.sendToRemote : 0);
     this.#writeRemote(now, side.rtpRow, rtp, !same(side.rtp, rtp), c.reopen, c.policy, c.clockRate, 1);
     this.#writeRemote(now, side.rtcpRow, rtcp, !same(side.rtcp, rtcp), c.reopen, c.policy, 0, RTCP_HANDOVER_FACTOR);
     side.rtp = rtp;
@@ -142,7 +167,16 @@ export class RelayControl {
     }
   }
 
-  #writeRemote(now: Mono, row: number, remote: Endpoint | null, changed: boolean, reopen: boolean, policy: LatchPolicy, clockRate: number, slower: number): void {
+  #writeRemote(
+    now: Mono,
+    row: number,
+    remote: Endpoint | null,
+    changed: boolean,
+    reopen: boolean,
+    policy: LatchPolicy,
+    clockRate: number,
+    slower: number,
+  ): void {
     const w = this.table.words;
     const at = this.table.begin(row);
     this.table.setEndpoint(row, ROW.remote, remote ?? undefined);
@@ -166,7 +200,11 @@ export class RelayControl {
     this.#setWord(
       side.rtpRow,
       ROW.flags,
-      shared | (side.mux === 'no' ? 0 : FLAG.mux) | (side.opaque ? FLAG.opaque : 0) | (side.speaks ? 0 : FLAG.heldIn) | (side.hears ? 0 : FLAG.heldOut),
+      shared |
+        (side.mux === 'no' ? 0 : FLAG.mux) |
+        (side.opaque ? FLAG.opaque : 0) |
+        (side.speaks ? 0 : FLAG.heldIn) |
+        (side.hears ? 0 : FLAG.heldOut),
     );
     this.#setWord(side.rtcpRow, ROW.flags, shared | FLAG.rtcp);
   }

@@ -1,4 +1,11 @@
-import { ENDPOINT_WORDS, type Endpoint, type Endpoints, type Family, formatAddressWords, parseAddressWords } from '@drawbridge/core';
+import {
+  ENDPOINT_WORDS,
+  type Endpoint,
+  type Endpoints,
+  type Family,
+  formatAddressWords,
+  parseAddressWords,
+} from '@drawbridge/core';
 
 export type PathKind = 'steered' | 'sockets' | 'dgram';
 
@@ -15,7 +22,13 @@ export interface RelayAddress {
 /** What a data path tells control; at most one `latched` and one `refused` per row, reason and latch epoch. */
 export type PathEvent =
   | { readonly kind: 'latched'; readonly row: number; readonly epoch: number; readonly moved: boolean }
-  | { readonly kind: 'refused'; readonly row: number; readonly epoch: number; readonly reason: RefusedReason; readonly from: Endpoint }
+  | {
+      readonly kind: 'refused';
+      readonly row: number;
+      readonly epoch: number;
+      readonly reason: RefusedReason;
+      readonly from: Endpoint;
+    }
   /** A socket for the row could not be opened, or the kernel refuses to send: media stays away, the call lives. */
   | { readonly kind: 'failed'; readonly row: number; readonly detail: string }
   /** The thread died and another took over: flows go on, what arrived meanwhile may be lost. */
@@ -23,7 +36,12 @@ export type PathEvent =
   /** The whole path stopped (thread died): every flow on it is dark until the process restarts. */
   | { readonly kind: 'stopped'; readonly detail: string };
 
-export type RefusedReason = 'media-wrong-source' | 'media-not-rtp' | 'media-no-target' | 'media-held' | 'media-send-failed';
+export type RefusedReason =
+  | 'media-wrong-source'
+  | 'media-not-rtp'
+  | 'media-no-target'
+  | 'media-held'
+  | 'media-send-failed';
 
 /**
  * Carries datagrams between the ports of the flow table, in a thread of its own.
@@ -191,7 +209,8 @@ export class FlowTable {
     this.words = new Uint32Array(buffer);
     this.f64 = new Float64Array(buffer);
     this.atomics = new Int32Array(buffer);
-    if (this.words[HEADER.magic] !== MAGIC || this.words[HEADER.version] !== VERSION) throw new TypeError('not a flow table of this version');
+    if (this.words[HEADER.magic] !== MAGIC || this.words[HEADER.version] !== VERSION)
+      throw new TypeError('not a flow table of this version');
     this.addresses = this.words[HEADER.addresses]!;
     this.firstPort = this.words[HEADER.firstPort]!;
     this.ports = this.words[HEADER.ports]!;
@@ -211,7 +230,8 @@ export class FlowTable {
     words[HEADER.version] = VERSION;
     words[HEADER.addresses] = addresses.length;
     addresses.forEach((address, i) => {
-      if (!parseAddressWords(address, words, HEADER_ADDRESSES + i * 4)) throw new TypeError(`not an address: ${address}`);
+      if (!parseAddressWords(address, words, HEADER_ADDRESSES + i * 4))
+        throw new TypeError(`not an address: ${address}`);
     });
     words[HEADER.firstPort] = firstPort;
     words[HEADER.ports] = ports;

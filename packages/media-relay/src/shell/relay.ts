@@ -26,7 +26,11 @@ export class MediaRelay {
   static async open(options: MediaRelayOptions, modules: MediaRelayModules): Promise<MediaRelay> {
     const addresses = relayAddresses(options);
     const [first, last] = options.ports;
-    const table = FlowTable.create(addresses.map(a => a.bind), first, last);
+    const table = FlowTable.create(
+      addresses.map(a => a.bind),
+      first,
+      last,
+    );
     table.f64[HEADER_F64.clockOffset] = Number(process.hrtime.bigint()) / 1e6 - modules.now();
     let hub: RelayHub | undefined;
     const early: PathEvent[] = [];
@@ -37,9 +41,21 @@ export class MediaRelay {
       onEvent: e => (hub === undefined ? early.push(e) : hub.pathEvent(e)),
       ...(modules.log === undefined ? {} : { log: modules.log }),
     });
-    hub = new RelayHub(options, addresses, table, { now: modules.now, random: modules.random, onEvent: modules.onEvent, path });
+    hub = new RelayHub(options, addresses, table, {
+      now: modules.now,
+      random: modules.random,
+      onEvent: modules.onEvent,
+      path,
+    });
     for (const e of early) hub.pathEvent(e);
-    const paths = addresses.map((a, i): PathReport => ({ realm: a.realm, address: a.bind, path: path.paths[i]?.kind ?? 'dgram', because: path.paths[i]?.because ?? '' }));
+    const paths = addresses.map(
+      (a, i): PathReport => ({
+        realm: a.realm,
+        address: a.bind,
+        path: path.paths[i]?.kind ?? 'dgram',
+        because: path.paths[i]?.because ?? '',
+      }),
+    );
     const relay = new MediaRelay(hub, path, paths, modules.now);
     relay.#arm();
     return relay;
