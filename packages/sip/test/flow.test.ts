@@ -22,11 +22,19 @@ function table(cap = 100, o: { refuse?: boolean; peerOf?: (via: Via) => Endpoint
     },
     inPlace: () => false,
   };
-  const flows = new FlowTable({ cap, idleMs: 1000 }, {
-    transportOf: via => ((via & 0xff) === 0 ? 'udp' : 'tcp'), localOf: () => LOCAL, seed: 7,
-    ...(o.peerOf === undefined ? {} : { peerOf: o.peerOf }),
-    tap: { message: (now, direction, via, peer, j, text) => tapped.push(`${now} ${direction} ${via} ${peer.address(j)}:${peer.port(j)} ${text}`) },
-  });
+  const flows = new FlowTable(
+    { cap, idleMs: 1000 },
+    {
+      transportOf: via => ((via & 0xff) === 0 ? 'udp' : 'tcp'),
+      localOf: () => LOCAL,
+      seed: 7,
+      ...(o.peerOf === undefined ? {} : { peerOf: o.peerOf }),
+      tap: {
+        message: (now, direction, via, peer, j, text) =>
+          tapped.push(`${now} ${direction} ${via} ${peer.address(j)}:${peer.port(j)} ${text}`),
+      },
+    },
+  );
   const of = (now: number, via: Via, e: Endpoint): Flow | undefined => flows.of(now, via, Endpoints.of(e), 0);
   return { flows, sent, tapped, tx, of };
 }
@@ -40,7 +48,12 @@ t.test('a flow is one object per listener and peer, and nothing else', async t =
   t.equal(a?.peer.address(a.j), '198.51.100.7');
   t.equal(a?.transport, 'udp');
   t.equal(flows.localOf(a as Flow), LOCAL);
-  for (const other of [of(6, 2, at(1000)), of(6, 0, at(1001)), of(6, 0, at(1000, '198.51.100.8')), of(6, 0, at(1000, '2001:db8::7'))]) {
+  for (const other of [
+    of(6, 2, at(1000)),
+    of(6, 0, at(1001)),
+    of(6, 0, at(1000, '198.51.100.8')),
+    of(6, 0, at(1000, '2001:db8::7')),
+  ]) {
     t.not(other, a);
   }
   t.equal(flows.size, 5);
@@ -85,9 +98,15 @@ t.test('sweep forgets what is idle and unheld', async t => {
   flows.sweep(999);
   t.equal(flows.size, 3);
   flows.sweep(1000);
-  t.same([held, idle, fresh].map(f => flows.byId(f.id) === f), [true, false, true]);
+  t.same(
+    [held, idle, fresh].map(f => flows.byId(f.id) === f),
+    [true, false, true],
+  );
   flows.sweep(5000);
-  t.same([held, fresh].map(f => flows.byId(f.id) === f), [true, false]);
+  t.same(
+    [held, fresh].map(f => flows.byId(f.id) === f),
+    [true, false],
+  );
   flows.release(held);
   flows.sweep(5001);
   t.equal(flows.size, 0);
@@ -98,7 +117,10 @@ t.test('every send is tapped once when it was taken, and not when it was refused
   const f = of(1, 0, at(9)) as Flow;
   t.ok(flows.send(2, f, 'one', tx));
   t.ok(flows.reply(3, 0, Endpoints.of(at(10)), 0, 'two', tx));
-  t.same(sent.map(s => s.text), ['one', 'two']);
+  t.same(
+    sent.map(s => s.text),
+    ['one', 'two'],
+  );
   t.same(tapped, ['2 out 0 198.51.100.7:9 one', '3 out 0 198.51.100.7:10 two']);
   const refusing = table(10, { refuse: true });
   t.notOk(refusing.flows.send(1, refusing.of(1, 0, at(9)) as Flow, 'one', refusing.tx));
@@ -114,7 +136,9 @@ t.test('a stream dies once and tells who waits; a UDP flow has no death', async 
   t.ok(f.proven, 'a handshake proves the way back');
   t.equal(f.transport, 'tcp');
   const waiting = (name: string): FlowUser & { died: number } => ({
-    died: 0, flowNext: undefined, flowPrev: undefined,
+    died: 0,
+    flowNext: undefined,
+    flowPrev: undefined,
     flowDied() {
       this.died++;
       told.push(name);
@@ -174,7 +198,8 @@ t.test('a random life keeps the table as a plain map would', async t => {
     if (roll < 6) {
       const f = of(now, via, e);
       if (f === undefined) continue;
-      if (f.via !== via || f.peer.port(f.j) !== e.port || !f.alive || flows.byId(f.id) !== f) t.fail(`wrong flow at ${now}`);
+      if (f.via !== via || f.peer.port(f.j) !== e.port || !f.alive || flows.byId(f.id) !== f)
+        t.fail(`wrong flow at ${now}`);
       if (roll < 2 && held.size < 60) {
         flows.hold(f);
         held.set(f, (held.get(f) ?? 0) + 1);

@@ -1,9 +1,29 @@
 import {
-  type Endpoint, Endpoints, listenerOf, type Mono, type Random, ReasonCounts, seededRandom, TimerWheel, type Tx, type Via,
+  type Endpoint,
+  Endpoints,
+  listenerOf,
+  type Mono,
+  type Random,
+  ReasonCounts,
+  seededRandom,
+  TimerWheel,
+  type Tx,
+  type Via,
 } from '@drawbridge/core';
 import {
-  buildRequest, type ClientTransaction, type ClientUser, type Flow, FlowTable, MATCH, type Match, MessageView, type ServerTransaction,
-  type ServerUser, type Transport, type TransactionOptions, Transactions,
+  buildRequest,
+  type ClientTransaction,
+  type ClientUser,
+  type Flow,
+  FlowTable,
+  MATCH,
+  type Match,
+  MessageView,
+  type ServerTransaction,
+  type ServerUser,
+  type TransactionOptions,
+  Transactions,
+  type Transport,
 } from '../src/index.js';
 
 /** What happened at a side, in order: `time what …`. */
@@ -30,17 +50,32 @@ export class Side implements ClientUser, ServerUser {
   onAnswer: ((ct: ClientTransaction, m: MessageView) => void) | undefined;
   onCancelled: ((st: ServerTransaction) => void) | undefined;
 
-  constructor(name: string, address: string, transport: Transport, random: Random, options: Partial<TransactionOptions> = {}) {
+  constructor(
+    name: string,
+    address: string,
+    transport: Transport,
+    random: Random,
+    options: Partial<TransactionOptions> = {},
+  ) {
     this.name = name;
     this.local = { address, port: 5060 };
-    this.flows = new FlowTable({ cap: 1000, idleMs: 60_000 }, {
-      transportOf: () => transport,
-      localOf: () => this.local,
-      peerOf: via => (transport === 'tcp' && listenerOf(via) === 0 ? this.streamPeer : undefined),
-    });
-    this.transactions = new Transactions({ maxServer: 1000, maxClient: 1000, ...options }, {
-      wheel: this.wheel, flows: this.flows, random, counts: this.counts,
-    });
+    this.flows = new FlowTable(
+      { cap: 1000, idleMs: 60_000 },
+      {
+        transportOf: () => transport,
+        localOf: () => this.local,
+        peerOf: via => (transport === 'tcp' && listenerOf(via) === 0 ? this.streamPeer : undefined),
+      },
+    );
+    this.transactions = new Transactions(
+      { maxServer: 1000, maxClient: 1000, ...options },
+      {
+        wheel: this.wheel,
+        flows: this.flows,
+        random,
+        counts: this.counts,
+      },
+    );
     this.tx = {
       text: (via, to, j, text) => {
         if (!this.accepts) return false;
@@ -91,15 +126,27 @@ export class Side implements ClientUser, ServerUser {
   }
 
   /** Sends a request of its own; its serial makes Call-ID and CSeq. */
-  request(method: string, to: Endpoint, o: { cseq?: number; timeoutMs?: number; timerC?: number; routes?: string[]; callId?: string } = {}): ClientTransaction {
+  request(
+    method: string,
+    to: Endpoint,
+    o: { cseq?: number; timeoutMs?: number; timerC?: number; routes?: string[]; callId?: string } = {},
+  ): ClientTransaction {
     const flow = this.flows.dialled(this.now, 0, to);
     if (flow === undefined) throw new Error('no flow');
     const branch = this.transactions.newBranch();
-    const ct = this.transactions.request(this.now, {
-      method, branch, flow, user: this,
-      text: requestText(method, branch, { transport: flow.transport, sentBy: `${this.local.address}:5060`, ...o }),
-      ...(o.timeoutMs === undefined ? {} : { timeoutMs: o.timeoutMs }), ...(o.timerC === undefined ? {} : { timerC: o.timerC }),
-    }, this.tx);
+    const ct = this.transactions.request(
+      this.now,
+      {
+        method,
+        branch,
+        flow,
+        user: this,
+        text: requestText(method, branch, { transport: flow.transport, sentBy: `${this.local.address}:5060`, ...o }),
+        ...(o.timeoutMs === undefined ? {} : { timeoutMs: o.timeoutMs }),
+        ...(o.timerC === undefined ? {} : { timerC: o.timerC }),
+      },
+      this.tx,
+    );
     if (ct === undefined) throw new Error('transaction limit');
     return ct;
   }
@@ -145,16 +192,24 @@ export interface RequestText {
 
 export function requestText(method: string, branch: string, o: RequestText = {}): string {
   return buildRequest({
-    method, uri: o.uri ?? 'sip:bob@example.org', via: { transport: o.transport ?? 'udp', sentBy: o.sentBy ?? '192.0.2.1:5060', branch },
-    maxForwards: 70, from: `<sip:alice@example.org>;tag=${o.fromTag ?? 'a1'}`, to: `<sip:bob@example.org>${o.toTag === undefined ? '' : `;tag=${o.toTag}`}`,
-    callId: o.callId ?? 'call-1', cseq: o.cseq ?? 1, ...(o.routes === undefined ? {} : { routes: o.routes }),
+    method,
+    uri: o.uri ?? 'sip:bob@example.org',
+    via: { transport: o.transport ?? 'udp', sentBy: o.sentBy ?? '192.0.2.1:5060', branch },
+    maxForwards: 70,
+    from: `<sip:alice@example.org>;tag=${o.fromTag ?? 'a1'}`,
+    to: `<sip:bob@example.org>${o.toTag === undefined ? '' : `;tag=${o.toTag}`}`,
+    callId: o.callId ?? 'call-1',
+    cseq: o.cseq ?? 1,
+    ...(o.routes === undefined ? {} : { routes: o.routes }),
   });
 }
 
 /** The reply of a peer to what a side sent. */
 export function replyTo(request: string, status: number, o: { toTag?: string; method?: string } = {}): string {
   const lines = request.split('\r\n').filter(l => /^(Via|From|Call-ID|To|CSeq):/.test(l));
-  const tagged = lines.map(l => (l.startsWith('To:') && status > 100 && !l.includes(';tag=') ? `${l};tag=${o.toTag ?? 'b1'}` : l));
+  const tagged = lines.map(l =>
+    l.startsWith('To:') && status > 100 && !l.includes(';tag=') ? `${l};tag=${o.toTag ?? 'b1'}` : l,
+  );
   return `SIP/2.0 ${status} X\r\n${tagged.join('\r\n')}\r\nContent-Length: 0\r\n\r\n`;
 }
 
@@ -194,7 +249,12 @@ export class Network {
           continue;
         }
         this.carried++;
-        this.#queue.push({ due: from.now + 5 + (this.#loss > 0 ? this.#random.u32() % 200 : 5), to, from: from.local, text });
+        this.#queue.push({
+          due: from.now + 5 + (this.#loss > 0 ? this.#random.u32() % 200 : 5),
+          to,
+          from: from.local,
+          text,
+        });
       }
     };
   }
@@ -207,7 +267,11 @@ export class Network {
     for (;;) {
       let next: InFlight | undefined;
       for (const e of this.#queue) if (next === undefined || e.due < next.due) next = e;
-      const due = Math.min(next?.due ?? Number.POSITIVE_INFINITY, this.a.wheel.pollTimeout(), this.b.wheel.pollTimeout());
+      const due = Math.min(
+        next?.due ?? Number.POSITIVE_INFINITY,
+        this.a.wheel.pollTimeout(),
+        this.b.wheel.pollTimeout(),
+      );
       if (due > until) break;
       this.a.advance(due);
       this.b.advance(due);

@@ -1,5 +1,14 @@
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { type Endpoint, Endpoints, type FlowChange, type FlowId, isStream, listenerOf, type ListenerSink, type Rx } from '@drawbridge/core';
+import {
+  type Endpoint,
+  Endpoints,
+  type FlowChange,
+  type FlowId,
+  isStream,
+  type ListenerSink,
+  listenerOf,
+  type Rx,
+} from '@drawbridge/core';
 import { SocketError } from 'node-dgram-raw';
 import t from 'tap';
 import { FRAME, Framer } from '../src/flow/framer.js';
@@ -55,7 +64,9 @@ async function open(options: Partial<StreamListenerOptions> = {}): Promise<{ lis
   return { listener, heard };
 }
 
-async function dial(to: Endpoint): Promise<{ socket: Socket; got: () => string; closed: Promise<void>; until: (text: string) => Promise<void> }> {
+async function dial(
+  to: Endpoint,
+): Promise<{ socket: Socket; got: () => string; closed: Promise<void>; until: (text: string) => Promise<void> }> {
   const socket = connect(to.port, to.address);
   await new Promise<void>(resolve => socket.once('connect', resolve).once('error', () => resolve()));
   let got = '';
@@ -67,7 +78,9 @@ async function dial(to: Endpoint): Promise<{ socket: Socket; got: () => string; 
   socket.on('error', () => {});
   const closed = new Promise<void>(resolve => socket.once('close', () => resolve()));
   return {
-    socket, closed, got: () => got,
+    socket,
+    closed,
+    got: () => got,
     until: text => new Promise(resolve => (got.includes(text) ? resolve() : waiting.push({ text, resolve }))),
   };
 }
@@ -95,7 +108,10 @@ t.test('many messages of one segment arrive as one batch, whole, with their stre
   await c.until('SIP/2.0 200 OK\r\n\r\n'.repeat(3));
   c.socket.destroy();
   await heard.until(() => heard.flows.length === 2);
-  t.same(heard.flows, [[via, 'opened', local], [via, 'closed', local]]);
+  t.same(heard.flows, [
+    [via, 'opened', local],
+    [via, 'closed', local],
+  ]);
   t.equal(listener.peerOf(via ?? 0), undefined);
   t.equal(listener.streams, 0);
 });
@@ -109,7 +125,8 @@ t.test('bytes that drip in make the same messages as bytes that come at once', a
       framer.push(Buffer.from(wire.slice(i, i + size), 'latin1'));
       for (let f = framer.next(); f !== FRAME.more; f = framer.next()) {
         if (f === FRAME.keepalive) out.keepalives++;
-        else if (f === FRAME.message) out.messages.push(framer.bytes.toString('latin1', framer.at, framer.at + framer.length));
+        else if (f === FRAME.message)
+          out.messages.push(framer.bytes.toString('latin1', framer.at, framer.at + framer.length));
         else throw new Error('fault');
       }
     }
@@ -123,9 +140,16 @@ t.test('bytes that drip in make the same messages as bytes that come at once', a
 t.test('a length that cannot be trusted ends the stream behind the last good message', async t => {
   const trailing = sip(9);
   const bad: Record<string, string> = {
-    'past 2^32': sip(2, '', '4294967328'), negative: sip(2, '', '-1'), hex: sip(2, '', '0x10'), '400 digits': sip(2, '', '0'.repeat(400)),
-    twice: sip(2).replace('CSeq', 'l: 0\r\nCSeq'), 'twice, compact and folded': sip(2).replace('CSeq', 'L :\r\n 0\r\nCSeq'),
-    absent: 'OPTIONS sip:a SIP/2.0\r\nCSeq: 2 OPTIONS\r\n\r\n', 'a list': sip(2, '', '0, 0'), empty: sip(2, '', ''), 'past our limit': sip(2, '', '65537'),
+    'past 2^32': sip(2, '', '4294967328'),
+    negative: sip(2, '', '-1'),
+    hex: sip(2, '', '0x10'),
+    '400 digits': sip(2, '', '0'.repeat(400)),
+    twice: sip(2).replace('CSeq', 'l: 0\r\nCSeq'),
+    'twice, compact and folded': sip(2).replace('CSeq', 'L :\r\n 0\r\nCSeq'),
+    absent: 'OPTIONS sip:a SIP/2.0\r\nCSeq: 2 OPTIONS\r\n\r\n',
+    'a list': sip(2, '', '0, 0'),
+    empty: sip(2, '', ''),
+    'past our limit': sip(2, '', '65537'),
   };
   for (const [name, head] of Object.entries(bad)) {
     const { listener, heard } = await open();
@@ -140,7 +164,12 @@ t.test('a length that cannot be trusted ends the stream behind the last good mes
   const { listener, heard } = await open();
   t.teardown(() => listener.close());
   const c = await dial(listener.local);
-  c.socket.write(sip(1) + sip(2).replace('Content-Length', 'l') + sip(3).replace('Content-Length:', 'CONTENT-length\t:\r\n ') + trailing);
+  c.socket.write(
+    sip(1) +
+      sip(2).replace('Content-Length', 'l') +
+      sip(3).replace('Content-Length:', 'CONTENT-length\t:\r\n ') +
+      trailing,
+  );
   await heard.until(() => heard.messages.length === 4);
   t.equal(listener.counters.framingFaults, 0);
   t.equal(listener.streams, 1);
@@ -286,7 +315,10 @@ t.test('a peer that refuses is an error of the flow, with its endpoint', async t
   await new Promise(resolve => server.close(resolve));
   t.ok(listener.text(VIA, Endpoints.of(at), 0, 'anyone'));
   await heard.until(() => heard.flows.length === 1);
-  t.same(heard.flows.map(f => [f[1], f[2]]), [['error', at]]);
+  t.same(
+    heard.flows.map(f => [f[1], f[2]]),
+    [['error', at]],
+  );
   t.equal(listener.streams, 0);
 });
 
@@ -294,16 +326,27 @@ t.test('a taken port is a sentence that says what to do', async t => {
   const { listener } = await open();
   t.teardown(() => listener.close());
   const reasons = [];
-  for (const at of [{ address: '127.0.0.1', port: listener.local.port }, { address: '192.0.2.77', port: 0 }]) {
+  for (const at of [
+    { address: '127.0.0.1', port: listener.local.port },
+    { address: '192.0.2.77', port: 0 },
+  ]) {
     const error = await openStreamListener(at).catch((e: unknown) => e);
     reasons.push(error instanceof SocketError ? [error.reason, error.message.includes('; see ')] : error);
   }
-  t.same(reasons, [['address-in-use', true], ['address-not-available', true]]);
+  t.same(reasons, [
+    ['address-in-use', true],
+    ['address-not-available', true],
+  ]);
   const error = await openStreamListener({ address: 'nonsense', port: 0 }).catch((e: unknown) => e);
   t.ok(error instanceof SocketError);
 });
 
-async function echoServer(): Promise<{ server: Server; at: Endpoint; got: () => string; until: (text: string) => Promise<void> }> {
+async function echoServer(): Promise<{
+  server: Server;
+  at: Endpoint;
+  got: () => string;
+  until: (text: string) => Promise<void>;
+}> {
   let got = '';
   const waiting: { text: string; resolve: () => void }[] = [];
   const server = createServer(socket => {
@@ -317,7 +360,9 @@ async function echoServer(): Promise<{ server: Server; at: Endpoint; got: () => 
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('no address');
   return {
-    server, at: { address: '127.0.0.1', port: address.port }, got: () => got,
+    server,
+    at: { address: '127.0.0.1', port: address.port },
+    got: () => got,
     until: text => new Promise(resolve => (got.includes(text) ? resolve() : waiting.push({ text, resolve }))),
   };
 }

@@ -3,7 +3,14 @@ import { runInNewContext } from 'node:vm';
 import { type Endpoint, Endpoints, seededRandom } from '@drawbridge/core';
 import t from 'tap';
 import {
-  type ClientTransaction, INVITE_CLIENT, INVITE_SERVER, MATCH, NON_INVITE_CLIENT, NON_INVITE_SERVER, type ServerTransaction, type Transport,
+  type ClientTransaction,
+  INVITE_CLIENT,
+  INVITE_SERVER,
+  MATCH,
+  NON_INVITE_CLIENT,
+  NON_INVITE_SERVER,
+  type ServerTransaction,
+  type Transport,
 } from '../src/index.js';
 import { kind, Network, replyTo, requestText, Side } from './network.js';
 
@@ -11,10 +18,15 @@ const BOB: Endpoint = { address: '192.0.2.2', port: 5060 };
 const ALICE: Endpoint = { address: '192.0.2.1', port: 5060 };
 const HOUR = 3_600_000;
 
-const side = (transport: Transport = 'udp', options = {}): Side => new Side('a', '192.0.2.1', transport, seededRandom(1), options);
+const side = (transport: Transport = 'udp', options = {}): Side =>
+  new Side('a', '192.0.2.1', transport, seededRandom(1), options);
 
 /** Opens a server transaction for `method` at a fresh side. */
-function served(method: string, transport: Transport = 'udp', trying = true): { s: Side; st: ServerTransaction; text: string } {
+function served(
+  method: string,
+  transport: Transport = 'udp',
+  trying = true,
+): { s: Side; st: ServerTransaction; text: string } {
   const s = side(transport);
   let st: ServerTransaction | undefined;
   s.onNew = (m, flow) => {
@@ -29,23 +41,35 @@ function served(method: string, transport: Transport = 'udp', trying = true): { 
 const DOUBLING = [0, 500, 1500, 3500, 7500, 15_500, 31_500];
 const CAPPED = [0, 500, 1500, 3500, 7500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500];
 
-t.test('an unanswered request is sent 7 times (INVITE) or 11 times (others) over UDP, once over TCP, and times out after 32 s', async t => {
-  for (const [method, transport, times] of [['INVITE', 'udp', DOUBLING], ['OPTIONS', 'udp', CAPPED], ['INVITE', 'tcp', [0]], ['OPTIONS', 'tcp', [0]]] as const) {
-    const s = side(transport);
-    const ct = s.request(method, BOB);
+t.test(
+  'an unanswered request is sent 7 times (INVITE) or 11 times (others) over UDP, once over TCP, and times out after 32 s',
+  async t => {
+    for (const [method, transport, times] of [
+      ['INVITE', 'udp', DOUBLING],
+      ['OPTIONS', 'udp', CAPPED],
+      ['INVITE', 'tcp', [0]],
+      ['OPTIONS', 'tcp', [0]],
+    ] as const) {
+      const s = side(transport);
+      const ct = s.request(method, BOB);
+      s.advance(HOUR);
+      t.same(
+        s.log,
+        times.map(x => `${x} ${method}`),
+        `${method} ${transport}`,
+      );
+      t.same(s.diary, ['32000 timeout']);
+      t.equal(ct.state, 'terminated');
+      t.equal(s.transactions.clientCount, 0);
+      t.equal(ct.flow.refs, 0);
+      t.equal(s.wheel.size, 0);
+    }
+    const s = side();
+    s.request('OPTIONS', BOB, { timeoutMs: 2000 });
     s.advance(HOUR);
-    t.same(s.log, times.map(x => `${x} ${method}`), `${method} ${transport}`);
-    t.same(s.diary, ['32000 timeout']);
-    t.equal(ct.state, 'terminated');
-    t.equal(s.transactions.clientCount, 0);
-    t.equal(ct.flow.refs, 0);
-    t.equal(s.wheel.size, 0);
-  }
-  const s = side();
-  s.request('OPTIONS', BOB, { timeoutMs: 2000 });
-  s.advance(HOUR);
-  t.same(s.diary, ['2000 timeout']);
-});
+    t.same(s.diary, ['2000 timeout']);
+  },
+);
 
 t.test('a provisional response stops the INVITE and slows others to T2', async t => {
   const s = side();
@@ -59,32 +83,45 @@ t.test('a provisional response stops the INVITE and slows others to T2', async t
   o.advance(600);
   o.receive(replyTo(o.sent[0]?.text ?? '', 100), BOB);
   o.advance(HOUR);
-  t.same(o.log, ['0 OPTIONS', '500 OPTIONS', '4600 OPTIONS', '8600 OPTIONS', '12600 OPTIONS', '16600 OPTIONS', '20600 OPTIONS', '24600 OPTIONS', '28600 OPTIONS']);
+  t.same(o.log, [
+    '0 OPTIONS',
+    '500 OPTIONS',
+    '4600 OPTIONS',
+    '8600 OPTIONS',
+    '12600 OPTIONS',
+    '16600 OPTIONS',
+    '20600 OPTIONS',
+    '24600 OPTIONS',
+    '28600 OPTIONS',
+  ]);
   t.same(o.diary, ['32000 timeout'], 'a 100 is not delivered, and timer F goes on');
 });
 
-t.test('a 2xx that nobody acknowledges is sent 11 times on any transport, then ack-missing; acknowledged, once', async t => {
-  for (const transport of ['udp', 'tcp'] as const) {
-    const { s, st, text } = served('INVITE', transport);
-    st.reply(s.now, 200, { body: 'v=0\r\n', contentType: 'application/sdp' }, s.tx);
-    s.advance(1000);
-    s.receive(text, BOB, transport === 'tcp' ? 256 : 0);
+t.test(
+  'a 2xx that nobody acknowledges is sent 11 times on any transport, then ack-missing; acknowledged, once',
+  async t => {
+    for (const transport of ['udp', 'tcp'] as const) {
+      const { s, st, text } = served('INVITE', transport);
+      st.reply(s.now, 200, { body: 'v=0\r\n', contentType: 'application/sdp' }, s.tx);
+      s.advance(1000);
+      s.receive(text, BOB, transport === 'tcp' ? 256 : 0);
+      s.advance(HOUR);
+      t.same(s.log, ['0 100', ...CAPPED.map(x => `${x} 200`)], transport);
+      t.same(s.diary, ['32000 ack-missing']);
+      t.equal(s.transactions.serverCount, 0);
+      t.equal(s.counts.get('retransmission'), 1, 'an INVITE in Accepted is swallowed');
+    }
+    const { s, st } = served('INVITE');
+    st.reply(s.now, 200, {}, s.tx);
+    s.advance(1600);
+    st.acknowledged(s.now);
+    s.advance(31_000);
+    t.equal(st.state, 'accepted');
     s.advance(HOUR);
-    t.same(s.log, ['0 100', ...CAPPED.map(x => `${x} 200`)], transport);
-    t.same(s.diary, ['32000 ack-missing']);
-    t.equal(s.transactions.serverCount, 0);
-    t.equal(s.counts.get('retransmission'), 1, 'an INVITE in Accepted is swallowed');
-  }
-  const { s, st } = served('INVITE');
-  st.reply(s.now, 200, {}, s.tx);
-  s.advance(1600);
-  st.acknowledged(s.now);
-  s.advance(31_000);
-  t.equal(st.state, 'accepted');
-  s.advance(HOUR);
-  t.same(s.log, ['0 100', '0 200', '500 200', '1500 200']);
-  t.same(s.diary, []);
-});
+    t.same(s.log, ['0 100', '0 200', '500 200', '1500 200']);
+    t.same(s.diary, []);
+  },
+);
 
 t.test('a non-2xx final is repeated until the ACK of its hop, over UDP only', async t => {
   const { s, st, text } = served('INVITE');
@@ -123,10 +160,14 @@ t.test('the ACK to a non-2xx has the branch, URI, Route and CSeq of the INVITE a
   const invite = s.sent[0]?.text ?? '';
   s.receive(replyTo(invite, 404, { toTag: 'xyz' }), BOB);
   s.receive(replyTo(invite, 404, { toTag: 'xyz' }), BOB);
-  const expected = `ACK sip:bob@example.org SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=${ct.branch};rport\r\n`
-    + 'Route: <sip:p1.example.org;lr>\r\nRoute: <sip:p2.example.org;lr>\r\nMax-Forwards: 70\r\nFrom: <sip:alice@example.org>;tag=a1\r\n'
-    + 'To: <sip:bob@example.org>;tag=xyz\r\nCall-ID: call-1\r\nCSeq: 7 ACK\r\nContent-Length: 0\r\n\r\n';
-  t.same(s.sent.slice(1).map(x => x.text), [expected, expected]);
+  const expected =
+    `ACK sip:bob@example.org SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=${ct.branch};rport\r\n` +
+    'Route: <sip:p1.example.org;lr>\r\nRoute: <sip:p2.example.org;lr>\r\nMax-Forwards: 70\r\nFrom: <sip:alice@example.org>;tag=a1\r\n' +
+    'To: <sip:bob@example.org>;tag=xyz\r\nCall-ID: call-1\r\nCSeq: 7 ACK\r\nContent-Length: 0\r\n\r\n';
+  t.same(
+    s.sent.slice(1).map(x => x.text),
+    [expected, expected],
+  );
   t.same(s.diary, ['0 404'], 'delivered once');
   s.advance(31_990);
   t.equal(ct.state, 'completed');
@@ -143,11 +184,14 @@ t.test('CANCEL waits for a provisional response, shares the branch, and ends 64*
   s.advance(400);
   t.same(s.log, ['0 INVITE']);
   s.receive(replyTo(s.sent[0]?.text ?? '', 100), BOB);
-  t.equal(s.sent[1]?.text, `CANCEL sip:bob@example.org SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=${ct.branch};rport\r\nMax-Forwards: 70\r\n`
-    + 'From: <sip:alice@example.org>;tag=a1\r\nTo: <sip:bob@example.org>\r\nCall-ID: call-1\r\nCSeq: 3 CANCEL\r\nReason: SIP;cause=200\r\nContent-Length: 0\r\n\r\n');
+  t.equal(
+    s.sent[1]?.text,
+    `CANCEL sip:bob@example.org SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=${ct.branch};rport\r\nMax-Forwards: 70\r\n` +
+      'From: <sip:alice@example.org>;tag=a1\r\nTo: <sip:bob@example.org>\r\nCall-ID: call-1\r\nCSeq: 3 CANCEL\r\nReason: SIP;cause=200\r\nContent-Length: 0\r\n\r\n',
+  );
   ct.cancel(s.now, s.tx);
   s.receive(replyTo(s.sent[1]?.text ?? '', 200), BOB);
-  t.equal(ct.state, 'proceeding', 'the 200 is the CANCEL\'s');
+  t.equal(ct.state, 'proceeding', "the 200 is the CANCEL's");
   s.advance(HOUR);
   t.same(s.log, ['0 INVITE', '400 CANCEL']);
   t.same(s.diary, ['32400 timeout']);
@@ -164,7 +208,11 @@ t.test('CANCEL waits for a provisional response, shares the branch, and ends 64*
   const never = side();
   never.request('INVITE', BOB).cancel(0, never.tx);
   never.advance(HOUR);
-  t.same(never.log, DOUBLING.map(x => `${x} INVITE`), 'without a provisional response there is no CANCEL');
+  t.same(
+    never.log,
+    DOUBLING.map(x => `${x} INVITE`),
+    'without a provisional response there is no CANCEL',
+  );
   t.same(never.diary, ['32000 timeout']);
 
   const bye = side();
@@ -172,40 +220,43 @@ t.test('CANCEL waits for a provisional response, shares the branch, and ends 64*
   t.same(bye.log, ['0 BYE']);
 });
 
-t.test('timer C is restarted by a 1xx above 100 and by nothing else; then CANCEL, and only a 2xx still counts', async t => {
-  const s = side();
-  const ct = s.request('INVITE', BOB);
-  const invite = s.sent[0]?.text ?? '';
-  s.receive(replyTo(invite, 100), BOB);
-  s.advance(100_000);
-  s.receive(replyTo(invite, 180), BOB);
-  s.advance(200_000);
-  s.receive(replyTo(invite, 100), BOB);
-  s.advance(280_990);
-  t.same(s.log, ['0 INVITE']);
-  s.advance(281_000);
-  t.same(s.log, ['0 INVITE', '281000 CANCEL']);
-  t.same(s.diary, ['100000 180', '281000 timeout']);
-  s.receive(replyTo(s.sent[1]?.text ?? '', 200), BOB);
-  s.receive(replyTo(invite, 487), BOB);
-  t.same(s.diary, ['100000 180', '281000 timeout']);
-  t.equal(kind(s.sent.at(-1)?.text ?? ''), 'ACK');
-  t.equal(ct.state, 'completed');
+t.test(
+  'timer C is restarted by a 1xx above 100 and by nothing else; then CANCEL, and only a 2xx still counts',
+  async t => {
+    const s = side();
+    const ct = s.request('INVITE', BOB);
+    const invite = s.sent[0]?.text ?? '';
+    s.receive(replyTo(invite, 100), BOB);
+    s.advance(100_000);
+    s.receive(replyTo(invite, 180), BOB);
+    s.advance(200_000);
+    s.receive(replyTo(invite, 100), BOB);
+    s.advance(280_990);
+    t.same(s.log, ['0 INVITE']);
+    s.advance(281_000);
+    t.same(s.log, ['0 INVITE', '281000 CANCEL']);
+    t.same(s.diary, ['100000 180', '281000 timeout']);
+    s.receive(replyTo(s.sent[1]?.text ?? '', 200), BOB);
+    s.receive(replyTo(invite, 487), BOB);
+    t.same(s.diary, ['100000 180', '281000 timeout']);
+    t.equal(kind(s.sent.at(-1)?.text ?? ''), 'ACK');
+    t.equal(ct.state, 'completed');
 
-  const crossed = side('udp', { timerC: 181_000 });
-  crossed.request('INVITE', BOB);
-  const text = crossed.sent[0]?.text ?? '';
-  crossed.receive(replyTo(text, 180), BOB);
-  crossed.advance(181_000);
-  crossed.receive(replyTo(text, 200), BOB);
-  t.same(crossed.diary, ['0 180', '181000 timeout', '181000 200']);
+    const crossed = side('udp', { timerC: 181_000 });
+    crossed.request('INVITE', BOB);
+    const text = crossed.sent[0]?.text ?? '';
+    crossed.receive(replyTo(text, 180), BOB);
+    crossed.advance(181_000);
+    crossed.receive(replyTo(text, 200), BOB);
+    t.same(crossed.diary, ['0 180', '181000 timeout', '181000 200']);
 
-  const none = side();
-  none.request('INVITE', BOB, { timerC: 0 });
-  none.receive(replyTo(none.sent[0]?.text ?? '', 180), BOB);
-  none.advance(HOUR);
-  t.same(none.diary, ['0 180']);
-});
+    const none = side();
+    none.request('INVITE', BOB, { timerC: 0 });
+    none.receive(replyTo(none.sent[0]?.text ?? '', 180), BOB);
+    none.advance(HOUR);
+    t.same(none.diary, ['0 180']);
+  },
+);
 
 t.test('after a 2xx every further 2xx is delivered for 32 s, and nothing else', async t => {
   const s = side();
@@ -224,7 +275,7 @@ t.test('after a 2xx every further 2xx is delivered for 32 s, and nothing else', 
   s.advance(32_000);
   t.equal(s.receive(replyTo(invite, 200, { toTag: 'one' }), BOB), false);
   t.same(tags, ['one', 'two', 'one']);
-  t.same(s.log, ['0 INVITE'], 'the ACK to a 2xx is the dialog\'s');
+  t.same(s.log, ['0 INVITE'], "the ACK to a 2xx is the dialog's");
 });
 
 t.test('a response belongs to a transaction by branch and CSeq method', async t => {
@@ -250,15 +301,27 @@ t.test('a request belongs to a transaction by branch, sent-by with port, and met
   t.equal(s.log.at(-1), '0 100');
   t.equal(s.receive(text.replace('192.0.2.1:5060', '192.0.2.1:5061'), BOB), MATCH.merged);
   t.equal(s.transactions.matched, st);
-  t.equal(s.receive(text.replace('z9hG4bKpeer1', 'z9hG4bKpeer2'), BOB), MATCH.merged, 'same From tag, Call-ID and CSeq over another way');
+  t.equal(
+    s.receive(text.replace('z9hG4bKpeer1', 'z9hG4bKpeer2'), BOB),
+    MATCH.merged,
+    'same From tag, Call-ID and CSeq over another way',
+  );
   t.equal(s.receive(requestText('INVITE', 'z9hG4bKpeer2', { cseq: 2 }), BOB), MATCH.new);
   t.equal(s.receive(requestText('INVITE', 'z9hG4bKpeer2', { fromTag: 'a2' }), BOB), MATCH.new);
   t.equal(s.receive(requestText('INVITE', 'z9hG4bKpeer2', { callId: 'call-2' }), BOB), MATCH.new);
-  t.equal(s.receive(requestText('INVITE', 'z9hG4bKpeer2', { toTag: 'b1' }), BOB), MATCH.new, 'inside a dialog nothing is merged');
+  t.equal(
+    s.receive(requestText('INVITE', 'z9hG4bKpeer2', { toTag: 'b1' }), BOB),
+    MATCH.new,
+    'inside a dialog nothing is merged',
+  );
   t.equal(s.receive(requestText('OPTIONS', 'z9hG4bKpeer1'), BOB), MATCH.new);
   t.equal(s.receive(requestText('ACK', 'z9hG4bKpeer9'), BOB), MATCH.ack);
   st.reply(s.now, 200, {}, s.tx);
-  t.equal(s.receive(requestText('ACK', 'z9hG4bKpeer1'), BOB), MATCH.ack, 'an ACK to a 2xx that kept the branch still goes to the dialog');
+  t.equal(
+    s.receive(requestText('ACK', 'z9hG4bKpeer1'), BOB),
+    MATCH.ack,
+    'an ACK to a 2xx that kept the branch still goes to the dialog',
+  );
   t.equal(s.transactions.matched, st);
 });
 
@@ -279,26 +342,32 @@ t.test('without the cookie the whole request line, Via, Call-ID, CSeq and From t
   }
 });
 
-t.test('a CANCEL is believed from the same address, Call-ID, From tag and CSeq only; its port may have moved', async t => {
-  const { s, st } = served('INVITE');
-  s.onCancelled = () => st.reply(s.now, 487, { reason: 'cancelled' }, s.tx);
-  const cancel = requestText('CANCEL', 'z9hG4bKpeer1');
-  t.equal(s.receive(cancel, { address: '198.51.100.66', port: 5060 }), MATCH.strayCancel);
-  t.equal(s.receive(requestText('CANCEL', 'z9hG4bKpeer1', { callId: 'call-2' }), BOB), MATCH.strayCancel);
-  t.equal(s.receive(requestText('CANCEL', 'z9hG4bKpeer1', { fromTag: 'a2' }), BOB), MATCH.strayCancel);
-  t.equal(s.receive(requestText('CANCEL', 'z9hG4bKpeer1', { cseq: 2 }), BOB), MATCH.strayCancel);
-  t.equal(s.receive(requestText('CANCEL', 'z9hG4bKpeer2'), BOB), MATCH.strayCancel);
-  t.same(s.diary, []);
-  t.equal(s.receive(cancel, { address: BOB.address, port: 40_000 }), MATCH.cancel);
-  t.same(s.diary, ['0 cancel']);
-  t.same(s.sent.map(x => `${kind(x.text)} ${x.to.port}`), ['100 5060', '200 40000', '487 5060']);
-  t.match(s.sent[1]?.text, `tag=${st.toTag}`);
-  t.match(s.sent[2]?.text, `tag=${st.toTag}`);
-  t.equal(s.receive(cancel, BOB), MATCH.cancel);
-  t.same(s.diary, ['0 cancel'], 'after the final it changes nothing');
-  t.equal(s.log.at(-1), '0 200', 'but is answered');
-  t.equal(s.counts.get('cancelled'), 1);
-});
+t.test(
+  'a CANCEL is believed from the same address, Call-ID, From tag and CSeq only; its port may have moved',
+  async t => {
+    const { s, st } = served('INVITE');
+    s.onCancelled = () => st.reply(s.now, 487, { reason: 'cancelled' }, s.tx);
+    const cancel = requestText('CANCEL', 'z9hG4bKpeer1');
+    t.equal(s.receive(cancel, { address: '198.51.100.66', port: 5060 }), MATCH.strayCancel);
+    t.equal(s.receive(requestText('CANCEL', 'z9hG4bKpeer1', { callId: 'call-2' }), BOB), MATCH.strayCancel);
+    t.equal(s.receive(requestText('CANCEL', 'z9hG4bKpeer1', { fromTag: 'a2' }), BOB), MATCH.strayCancel);
+    t.equal(s.receive(requestText('CANCEL', 'z9hG4bKpeer1', { cseq: 2 }), BOB), MATCH.strayCancel);
+    t.equal(s.receive(requestText('CANCEL', 'z9hG4bKpeer2'), BOB), MATCH.strayCancel);
+    t.same(s.diary, []);
+    t.equal(s.receive(cancel, { address: BOB.address, port: 40_000 }), MATCH.cancel);
+    t.same(s.diary, ['0 cancel']);
+    t.same(
+      s.sent.map(x => `${kind(x.text)} ${x.to.port}`),
+      ['100 5060', '200 40000', '487 5060'],
+    );
+    t.match(s.sent[1]?.text, `tag=${st.toTag}`);
+    t.match(s.sent[2]?.text, `tag=${st.toTag}`);
+    t.equal(s.receive(cancel, BOB), MATCH.cancel);
+    t.same(s.diary, ['0 cancel'], 'after the final it changes nothing');
+    t.equal(s.log.at(-1), '0 200', 'but is answered');
+    t.equal(s.counts.get('cancelled'), 1);
+  },
+);
 
 t.test('a non-INVITE gets no early 100 and no 408, and is given up after 32 s', async t => {
   const { s, st, text } = served('MESSAGE');
@@ -363,39 +432,51 @@ t.test('replies above 100 carry one To tag of the layer, or the tag they are giv
   t.match(other.s.sent[2]?.text, ';tag=theirs\r\n');
 });
 
-t.test('a retransmission from the same address on a new port moves the transaction there; from another address it does not', async t => {
-  const { s, st, text } = served('INVITE');
-  s.receive(text, { address: BOB.address, port: 6000 });
-  s.receive(text, { address: '198.51.100.66', port: 5060 });
-  st.reply(s.now, 486, {}, s.tx);
-  t.same(s.sent.map(x => `${x.to.address}:${x.to.port}`), ['192.0.2.2:5060', '192.0.2.2:6000', '192.0.2.2:6000', '192.0.2.2:6000']);
-});
+t.test(
+  'a retransmission from the same address on a new port moves the transaction there; from another address it does not',
+  async t => {
+    const { s, st, text } = served('INVITE');
+    s.receive(text, { address: BOB.address, port: 6000 });
+    s.receive(text, { address: '198.51.100.66', port: 5060 });
+    st.reply(s.now, 486, {}, s.tx);
+    t.same(
+      s.sent.map(x => `${x.to.address}:${x.to.port}`),
+      ['192.0.2.2:5060', '192.0.2.2:6000', '192.0.2.2:6000', '192.0.2.2:6000'],
+    );
+  },
+);
 
-t.test('the death of a stream ends client transactions with an error; server transactions live on and answer on the next', async t => {
-  const s = side('tcp');
-  const st: ServerTransaction[] = [];
-  s.onNew = (m, flow) => st.push(s.open(m, flow));
-  const text = requestText('INVITE', 'z9hG4bKpeer1', { transport: 'tcp' });
-  s.receive(text, BOB, 256);
-  const flow = st[0]?.flow;
-  const stays = s.request('OPTIONS', { address: '192.0.2.9', port: 5060 });
-  const dies = s.request('OPTIONS', BOB);
-  t.equal(dies.flow, flow, 'the stream from there serves the way to there');
-  s.flows.streamClosed(s.now, 256, s.tx);
-  t.same(s.diary, ['0 transport-error']);
-  t.equal(dies.state, 'terminated');
-  t.equal(stays.state, 'trying');
-  t.equal(st[0]?.state, 'proceeding');
-  st[0]?.reply(s.now, 486, {}, s.tx);
-  t.equal(s.sent.at(-1)?.text.startsWith('OPTIONS'), true, 'nothing went out on the dead stream');
-  s.receive(text, { address: BOB.address, port: 45_000 }, 512);
-  t.equal(s.sent.at(-1)?.via, 512);
-  t.equal(kind(s.sent.at(-1)?.text ?? ''), '486');
-  t.equal(flow?.refs, 0);
-});
+t.test(
+  'the death of a stream ends client transactions with an error; server transactions live on and answer on the next',
+  async t => {
+    const s = side('tcp');
+    const st: ServerTransaction[] = [];
+    s.onNew = (m, flow) => st.push(s.open(m, flow));
+    const text = requestText('INVITE', 'z9hG4bKpeer1', { transport: 'tcp' });
+    s.receive(text, BOB, 256);
+    const flow = st[0]?.flow;
+    const stays = s.request('OPTIONS', { address: '192.0.2.9', port: 5060 });
+    const dies = s.request('OPTIONS', BOB);
+    t.equal(dies.flow, flow, 'the stream from there serves the way to there');
+    s.flows.streamClosed(s.now, 256, s.tx);
+    t.same(s.diary, ['0 transport-error']);
+    t.equal(dies.state, 'terminated');
+    t.equal(stays.state, 'trying');
+    t.equal(st[0]?.state, 'proceeding');
+    st[0]?.reply(s.now, 486, {}, s.tx);
+    t.equal(s.sent.at(-1)?.text.startsWith('OPTIONS'), true, 'nothing went out on the dead stream');
+    s.receive(text, { address: BOB.address, port: 45_000 }, 512);
+    t.equal(s.sent.at(-1)?.via, 512);
+    t.equal(kind(s.sent.at(-1)?.text ?? ''), '486');
+    t.equal(flow?.refs, 0);
+  },
+);
 
 t.test('a send that a stream refuses is told from the wheel; over UDP it counts as lost', async t => {
-  for (const [transport, diary] of [['tcp', ['10 transport-error']], ['udp', ['32000 timeout']]] as const) {
+  for (const [transport, diary] of [
+    ['tcp', ['10 transport-error']],
+    ['udp', ['32000 timeout']],
+  ] as const) {
     const s = side(transport);
     s.accepts = false;
     s.request('INVITE', BOB);
@@ -448,7 +529,9 @@ const EXPECTED = {
 
 const rows = (text: string): string[] => text.split(',').map(r => r.trim().replace(/\s+/g, ' '));
 const flat = (table: object): string[] =>
-  Object.entries(table).flatMap(([state, events]) => Object.entries(events as object).map(([event, next]) => `${state} ${event} ${(next as { to: string }).to}`));
+  Object.entries(table).flatMap(([state, events]) =>
+    Object.entries(events as object).map(([event, next]) => `${state} ${event} ${(next as { to: string }).to}`),
+  );
 
 t.test('the tables are those of the RFCs', async t => {
   t.same(flat(INVITE_CLIENT), rows(EXPECTED.INVITE_CLIENT));
@@ -459,7 +542,10 @@ t.test('the tables are those of the RFCs', async t => {
 
 t.test('every transition of the client tables is what a client transaction does', async t => {
   const status: Record<string, number> = { '100': 100, '1xx': 183, '2xx': 200, '3xx-6xx': 486 };
-  for (const [method, expected] of [['INVITE', EXPECTED.INVITE_CLIENT], ['OPTIONS', EXPECTED.NON_INVITE_CLIENT]] as const) {
+  for (const [method, expected] of [
+    ['INVITE', EXPECTED.INVITE_CLIENT],
+    ['OPTIONS', EXPECTED.NON_INVITE_CLIENT],
+  ] as const) {
     for (const row of rows(expected)) {
       const [state, event, next] = row.split(' ') as [string, string, string];
       // A stream dies only under a transaction that is on one; timers A, E, D and K run only over UDP.
@@ -478,7 +564,19 @@ t.test('every transition of the client tables is what a client transaction does'
       else if (event === 'X') {
         ct.cancel(s.now, s.tx);
         s.advance(32_000);
-      } else s.advance({ A: 500, E: state === 'trying' ? 500 : 4000, B: 32_000, F: 32_000, C: 181_000, D: 32_000, M: 32_000, K: 5000 }[event] ?? 0);
+      } else
+        s.advance(
+          {
+            A: 500,
+            E: state === 'trying' ? 500 : 4000,
+            B: 32_000,
+            F: 32_000,
+            C: 181_000,
+            D: 32_000,
+            M: 32_000,
+            K: 5000,
+          }[event] ?? 0,
+        );
       t.equal(ct.state, next, `${method}: ${row}`);
       if (event === 'A' || event === 'E') t.equal(s.sent.length, sent + 1);
     }
@@ -487,7 +585,10 @@ t.test('every transition of the client tables is what a client transaction does'
 
 t.test('every transition of the server tables is what a server transaction does', async t => {
   const status: Record<string, number> = { 'reply-1xx': 100, 'reply-2xx': 202, 'reply-3xx-6xx': 486 };
-  for (const [method, expected] of [['INVITE', EXPECTED.INVITE_SERVER], ['OPTIONS', EXPECTED.NON_INVITE_SERVER]] as const) {
+  for (const [method, expected] of [
+    ['INVITE', EXPECTED.INVITE_SERVER],
+    ['OPTIONS', EXPECTED.NON_INVITE_SERVER],
+  ] as const) {
     for (const row of rows(expected)) {
       const [state, event, next] = row.split(' ') as [string, string, string];
       const stream = event === 'transport-error' && state !== 'completed';
@@ -509,7 +610,10 @@ t.test('every transition of the server tables is what a server transaction does'
       else if (event === 'transport-error') {
         s.accepts = false;
         s.receive(text, BOB, via);
-      } else s.advance(from + ({ G: 500, H: 32_000, I: 5000, J: 32_000, L: 32_000 }[event] ?? (method === 'OPTIONS' ? 28_500 : 0)));
+      } else
+        s.advance(
+          from + ({ G: 500, H: 32_000, I: 5000, J: 32_000, L: 32_000 }[event] ?? (method === 'OPTIONS' ? 28_500 : 0)),
+        );
       if (event === 'Z' && method === 'INVITE') {
         // Abandoned: the layer's own 500 takes it from there.
         s.advance(900_000);
@@ -544,15 +648,25 @@ t.test('calls over a network that loses, repeats and reorders end, and leave not
     a.onAnswer = (ct, m) => {
       if (ct.method !== 'INVITE') return;
       if (m.status === 180) ct.cancel(a.now, a.tx);
-      else if (m.status === 200) a.transactions.ack(a.now, ct.flow, requestText('ACK', a.transactions.newBranch(), { toTag: m.toTag, cseq: m.cseq, callId: m.callId }), a.tx);
+      else if (m.status === 200)
+        a.transactions.ack(
+          a.now,
+          ct.flow,
+          requestText('ACK', a.transactions.newBranch(), { toTag: m.toTag, cseq: m.cseq, callId: m.callId }),
+          a.tx,
+        );
     };
     const sent: ClientTransaction[] = [];
     for (let n = 0; n < 200; n++) {
-      sent.push(a.request(n % 2 === 0 ? 'INVITE' : 'MESSAGE', BOB, { cseq: n / 2 + 1 | 0, callId: `call-${n}` }));
-      net.run(net.now + random.u32() % 400);
+      sent.push(a.request(n % 2 === 0 ? 'INVITE' : 'MESSAGE', BOB, { cseq: (n / 2 + 1) | 0, callId: `call-${n}` }));
+      net.run(net.now + (random.u32() % 400));
     }
     net.run(net.now + 300_000);
-    t.equal(a.transactions.clientCount + a.transactions.serverCount + b.transactions.clientCount + b.transactions.serverCount, 0, `loss ${loss}`);
+    t.equal(
+      a.transactions.clientCount + a.transactions.serverCount + b.transactions.clientCount + b.transactions.serverCount,
+      0,
+      `loss ${loss}`,
+    );
     t.equal(a.wheel.size + b.wheel.size, 0);
     for (const x of [...sent, ...open]) t.equal(x.flow.refs, 0);
     const finals = a.diary.filter(d => !d.endsWith(' 180')).length;
@@ -561,7 +675,10 @@ t.test('calls over a network that loses, repeats and reorders end, and leave not
       t.equal(net.lost, 0);
       t.equal(a.diary.filter(d => d.endsWith('timeout')).length, 0);
       t.equal(acked, 50);
-      t.same([486, 487, 200].map(x => a.diary.filter(d => d.endsWith(` ${x}`)).length), [25, 25, 150]);
+      t.same(
+        [486, 487, 200].map(x => a.diary.filter(d => d.endsWith(` ${x}`)).length),
+        [25, 25, 150],
+      );
     } else t.ok(net.lost > 0);
   }
 });

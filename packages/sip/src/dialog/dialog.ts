@@ -9,7 +9,12 @@ import { parseUri } from '../uri.js';
 export type DialogState = 'early' | 'confirmed' | 'ended';
 
 export interface DialogRequestParts {
-  readonly via: { readonly transport: string; readonly sentBy: string; readonly branch: string; readonly rport?: boolean };
+  readonly via: {
+    readonly transport: string;
+    readonly sentBy: string;
+    readonly branch: string;
+    readonly rport?: boolean;
+  };
   /** For ACK (the INVITE's) and PRACK resent; otherwise the next one is taken. */
   readonly cseq?: number;
   readonly contact?: string;
@@ -58,7 +63,12 @@ export class Dialog {
 
   private constructor(
     ids: { callId: string; localTag: string; remoteTag: string; localUri: string; remoteUri: string },
-    remoteTarget: string, routeSet: readonly string[], localSeq: number, remoteSeq: number, state: DialogState, flow: Flow,
+    remoteTarget: string,
+    routeSet: readonly string[],
+    localSeq: number,
+    remoteSeq: number,
+    state: DialogState,
+    flow: Flow,
   ) {
     this.callId = own(ids.callId);
     this.localTag = own(ids.localTag);
@@ -76,16 +86,38 @@ export class Dialog {
   /** From the request that we answer (§12.1.1): Record-Route in its order. Early until `confirm`. */
   static asServer(m: MessageView, localTag: string, flow: Flow): Dialog {
     return new Dialog(
-      { callId: m.callId, localTag, remoteTag: m.fromTag, localUri: withoutTag(m.get(H.to)), remoteUri: withoutTag(m.get(H.from)) },
-      contactOf(m), m.list(H.recordRoute).map(own), 0, m.cseq, 'early', flow,
+      {
+        callId: m.callId,
+        localTag,
+        remoteTag: m.fromTag,
+        localUri: withoutTag(m.get(H.to)),
+        remoteUri: withoutTag(m.get(H.from)),
+      },
+      contactOf(m),
+      m.list(H.recordRoute).map(own),
+      0,
+      m.cseq,
+      'early',
+      flow,
     );
   }
 
   /** From a response to our request (§12.1.2): Record-Route in reverse. Confirmed by a 2xx, early otherwise. */
   static asClient(ours: ClientDialogParts, m: MessageView, flow: Flow): Dialog {
     return new Dialog(
-      { callId: ours.callId, localTag: ours.localTag, remoteTag: m.toTag, localUri: ours.localUri, remoteUri: ours.remoteUri },
-      contactOf(m), m.list(H.recordRoute).map(own).reverse(), ours.localSeq, -1, m.status >= 200 ? 'confirmed' : 'early', flow,
+      {
+        callId: ours.callId,
+        localTag: ours.localTag,
+        remoteTag: m.toTag,
+        localUri: ours.localUri,
+        remoteUri: ours.remoteUri,
+      },
+      contactOf(m),
+      m.list(H.recordRoute).map(own).reverse(),
+      ours.localSeq,
+      -1,
+      m.status >= 200 ? 'confirmed' : 'early',
+      flow,
     );
   }
 
@@ -144,10 +176,15 @@ export class Dialog {
     }
     const cseq = o.cseq ?? this.nextSeq();
     return buildRequest({
-      method, uri, via: o.via, maxForwards: o.maxForwards ?? 70,
+      method,
+      uri,
+      via: o.via,
+      maxForwards: o.maxForwards ?? 70,
       from: `${this.localUri};tag=${this.localTag}`,
       to: this.remoteTag === '' ? this.remoteUri : `${this.remoteUri};tag=${this.remoteTag}`,
-      callId: this.callId, cseq, routes,
+      callId: this.callId,
+      cseq,
+      routes,
       ...(o.contact === undefined ? {} : { contact: o.contact }),
       ...(o.headers === undefined ? {} : { headers: o.headers }),
       ...(o.contentType === undefined ? {} : { contentType: o.contentType }),
@@ -173,5 +210,8 @@ function withoutTag(value: string): string {
 /** §12.2.1.1: what a Request-URI may not hold is stripped (§19.1.1): `method` and embedded headers. */
 function strictTarget(uri: string): string {
   const bare = uri.split('?', 1)[0] ?? uri;
-  return bare.split(';').filter((p, i) => i === 0 || !p.toLowerCase().startsWith('method=')).join(';');
+  return bare
+    .split(';')
+    .filter((p, i) => i === 0 || !p.toLowerCase().startsWith('method='))
+    .join(';');
 }

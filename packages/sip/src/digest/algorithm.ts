@@ -10,7 +10,11 @@ export interface Credentials {
   readonly ha1: Partial<Record<DigestAlgorithm, string>>;
 }
 
-const HASH: Readonly<Record<DigestAlgorithm, string>> = { MD5: 'md5', 'SHA-256': 'sha256', 'SHA-512-256': 'sha512-256' };
+const HASH: Readonly<Record<DigestAlgorithm, string>> = {
+  MD5: 'md5',
+  'SHA-256': 'sha256',
+  'SHA-512-256': 'sha512-256',
+};
 
 /** Hex digits of a digest. */
 export const DIGEST_LENGTH: Readonly<Record<DigestAlgorithm, number>> = { MD5: 32, 'SHA-256': 64, 'SHA-512-256': 64 };

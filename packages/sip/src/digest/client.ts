@@ -4,7 +4,14 @@ import { quote } from '../header/param.js';
 import { H } from '../message/header-id.js';
 import { headerLine, safeValue } from '../message/line.js';
 import type { MessageView } from '../message/view.js';
-import { DIGEST_ALGORITHMS, type DigestAlgorithm, digestAlgorithm, digestResponse, ha1, type Qop } from './algorithm.js';
+import {
+  DIGEST_ALGORITHMS,
+  type DigestAlgorithm,
+  digestAlgorithm,
+  digestResponse,
+  ha1,
+  type Qop,
+} from './algorithm.js';
 
 /** A secret for one realm of one peer. Give it only for responses of that peer: whoever challenges learns a hash (CVE-2021-41158). */
 export interface DigestClientCredentials {
@@ -35,7 +42,11 @@ interface Chosen {
  * challenge that we can answer (RFC 8760 §2.5). Undefined when there is none in the realm of `credentials`.
  */
 export function answerChallenge(
-  m: MessageView, request: AnsweredRequest, credentials: DigestClientCredentials, random: Random, nonceCount = 1,
+  m: MessageView,
+  request: AnsweredRequest,
+  credentials: DigestClientCredentials,
+  random: Random,
+  nonceCount = 1,
 ): string | undefined {
   const proxy = m.status === 407;
   const chosen = choose(m, proxy ? H.proxyAuthenticate : H.wwwAuthenticate, credentials);
@@ -44,7 +55,11 @@ export function answerChallenge(
   const nc = nonceCount.toString(16).padStart(8, '0');
   const cnonce = randomToken(random, 16);
   const response = digestResponse({
-    algorithm, ha1: ha1(algorithm, credentials.user, credentials.realm, credentials.password), method: request.method, uri: request.uri, nonce,
+    algorithm,
+    ha1: ha1(algorithm, credentials.user, credentials.realm, credentials.password),
+    method: request.method,
+    uri: request.uri,
+    nonce,
     ...(qop === undefined ? {} : { qop, nc, cnonce, body: request.body ?? '' }),
   });
   const counted = qop === undefined ? '' : `,qop=${qop},nc=${nc},cnonce="${cnonce}"`;
@@ -74,7 +89,10 @@ function usable(auth: AuthParams, credentials: DigestClientCredentials): Chosen 
   if (nonce === '' || !safeValue(nonce) || (opaque !== undefined && !safeValue(opaque))) return undefined;
   const offered = p.get('qop');
   if (offered === undefined) return { algorithm, nonce, opaque, qop: undefined };
-  const list = offered.toLowerCase().split(',').map(q => q.trim());
+  const list = offered
+    .toLowerCase()
+    .split(',')
+    .map(q => q.trim());
   const qop = list.includes('auth') ? 'auth' : list.includes('auth-int') ? 'auth-int' : undefined;
   return qop === undefined ? undefined : { algorithm, nonce, opaque, qop };
 }

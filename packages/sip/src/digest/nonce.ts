@@ -29,9 +29,17 @@ export function nonceKey(secret: Uint8Array): NonceKey {
 export type NonceVerdict =
   | 'foreign' /* not one of our making, by its shape */
   | 'unverified' /* our shape, but the MAC is not ours for this address and realm: another key, another address, or forged */
-  | 'old' | 'good';
+  | 'old'
+  | 'good';
 
-export function mintNonce(key: NonceKey, wall: number, random: Random, realm: string, peer: Endpoints, j: number): string {
+export function mintNonce(
+  key: NonceKey,
+  wall: number,
+  random: Random,
+  realm: string,
+  peer: Endpoints,
+  j: number,
+): string {
   const out = Buffer.alloc(END);
   out[KEY] = key.id;
   out.writeUIntBE(Math.max(0, Math.floor(wall)), TIME, 6);
@@ -46,7 +54,13 @@ export function nonceTime(nonce: string): number {
 }
 
 export function checkNonce(
-  nonce: string, keys: readonly NonceKey[], wall: number, lifetimeMs: number, realm: string, peer: Endpoints, j: number,
+  nonce: string,
+  keys: readonly NonceKey[],
+  wall: number,
+  lifetimeMs: number,
+  realm: string,
+  peer: Endpoints,
+  j: number,
 ): NonceVerdict {
   if (nonce.length !== TEXT_LENGTH || !/^[A-Za-z0-9_-]{36}$/.test(nonce)) return 'foreign';
   const bytes = Buffer.from(nonce, 'base64url');

@@ -7,7 +7,14 @@ import { headerLine } from '../message/line.js';
 import type { MessageView } from '../message/view.js';
 import { parseUri } from '../uri.js';
 import {
-  type Credentials, DIGEST_ALGORITHMS, DIGEST_LENGTH, type DigestAlgorithm, digestAlgorithm, digestResponse, ha1, type Qop,
+  type Credentials,
+  DIGEST_ALGORITHMS,
+  DIGEST_LENGTH,
+  type DigestAlgorithm,
+  digestAlgorithm,
+  digestResponse,
+  ha1,
+  type Qop,
 } from './algorithm.js';
 import { checkNonce, mintNonce, type NonceKey, nonceKey, nonceTime } from './nonce.js';
 import { NonceCounts } from './nonce-counts.js';
@@ -35,13 +42,13 @@ export type DigestKind = 'www' | 'proxy';
 export type DigestResult =
   | { readonly ok: true; readonly user: string; readonly algorithm: DigestAlgorithm }
   | {
-    readonly ok: false;
-    readonly reason: Reason;
-    /** The next challenge should say stale=true: what was wrong is the nonce, not (as far as was looked) the password. */
-    readonly stale: boolean;
-    /** The nonce was minted by us for this very address: the source has shown that it receives there. */
-    readonly proven: boolean;
-  };
+      readonly ok: false;
+      readonly reason: Reason;
+      /** The next challenge should say stale=true: what was wrong is the nonce, not (as far as was looked) the password. */
+      readonly stale: boolean;
+      /** The nonce was minted by us for this very address: the source has shown that it receives there. */
+      readonly proven: boolean;
+    };
 
 /** The one claim of a request that is looked at, in shape. */
 interface Claim {
@@ -101,7 +108,12 @@ export class DigestServer {
    * the wire says.
    */
   verify(
-    m: MessageView, kind: DigestKind, realm: string, peer: Endpoints, j: number, lookup: (user: string) => Credentials | undefined,
+    m: MessageView,
+    kind: DigestKind,
+    realm: string,
+    peer: Endpoints,
+    j: number,
+    lookup: (user: string) => Credentials | undefined,
   ): DigestResult {
     const claim = this.#claim(m, kind, realm);
     if (typeof claim === 'string') return refused(claim, false, false);
@@ -110,8 +122,15 @@ export class DigestServer {
     if (nonce !== 'good') return refused('stale-nonce', nonce !== 'foreign', nonce === 'old');
     const known = lookup(claim.user)?.ha1[claim.algorithm];
     const expected = digestResponse({
-      algorithm: claim.algorithm, ha1: known ?? DUMMY.ha1[claim.algorithm] ?? '', method: m.method, uri: claim.uri, nonce: claim.nonce,
-      body: m.body, nc: claim.nc, cnonce: claim.cnonce, ...(claim.qop === undefined ? {} : { qop: claim.qop }),
+      algorithm: claim.algorithm,
+      ha1: known ?? DUMMY.ha1[claim.algorithm] ?? '',
+      method: m.method,
+      uri: claim.uri,
+      nonce: claim.nonce,
+      body: m.body,
+      nc: claim.nc,
+      cnonce: claim.cnonce,
+      ...(claim.qop === undefined ? {} : { qop: claim.qop }),
     });
     const equal = timingSafeEqual(Buffer.from(expected, 'latin1'), Buffer.from(claim.response, 'latin1'));
     if (!equal || known === undefined) return refused('bad-credentials', false, true);
@@ -158,10 +177,13 @@ export class DigestServer {
     const cnonce = p.get('cnonce') ?? '';
     if (offered === undefined) {
       // RFC 2069 style; RFC 8760 §2.6 wants qop with everything newer than MD5.
-      return algorithm === 'MD5' ? { user, uri, nonce, response, algorithm, qop: undefined, nc, cnonce } : 'malformed-credentials';
+      return algorithm === 'MD5'
+        ? { user, uri, nonce, response, algorithm, qop: undefined, nc, cnonce }
+        : 'malformed-credentials';
     }
     const qop = this.#o.qop.find(q => q === offered);
-    if (qop === undefined || cnonce === '' || !/^[0-9a-fA-F]{8}$/.test(nc) || nc === '00000000') return 'malformed-credentials';
+    if (qop === undefined || cnonce === '' || !/^[0-9a-fA-F]{8}$/.test(nc) || nc === '00000000')
+      return 'malformed-credentials';
     return { user, uri, nonce, response, algorithm, qop, nc, cnonce };
   }
 }

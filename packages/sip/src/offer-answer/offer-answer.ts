@@ -2,7 +2,17 @@ import type { Reason } from '@drawbridge/core';
 
 /** Which message carries, or could carry, a session description. `non-2xx` is the failure of an INVITE. */
 export type Carrier =
-  | 'INVITE' | '1xx' | '1xx-reliable' | '2xx' | 'non-2xx' | 'ACK' | 'PRACK' | 'PRACK-2xx' | 'UPDATE' | 'UPDATE-2xx' | 'UPDATE-non-2xx';
+  | 'INVITE'
+  | '1xx'
+  | '1xx-reliable'
+  | '2xx'
+  | 'non-2xx'
+  | 'ACK'
+  | 'PRACK'
+  | 'PRACK-2xx'
+  | 'UPDATE'
+  | 'UPDATE-2xx'
+  | 'UPDATE-non-2xx';
 /** Seen from us. */
 export type Direction = 'in' | 'out';
 /**
@@ -58,8 +68,13 @@ export class OfferAnswer {
   note(direction: Direction, carrier: Carrier, hasSdp: boolean): SdpRole | Reason {
     switch (carrier) {
       case 'INVITE': {
-        const role = hasSdp ? this.#newOffer(direction, 'INVITE', true) : this.#offer === undefined ? 'none' : this.#crossed(direction);
-        if (role === 'offer' || role === 'none') this.#invite = { from: direction, delayed: !hasSdp, before: this.#established };
+        const role = hasSdp
+          ? this.#newOffer(direction, 'INVITE', true)
+          : this.#offer === undefined
+            ? 'none'
+            : this.#crossed(direction);
+        if (role === 'offer' || role === 'none')
+          this.#invite = { from: direction, delayed: !hasSdp, before: this.#established };
         return role;
       }
       case 'UPDATE':
@@ -135,7 +150,9 @@ export class OfferAnswer {
 
   #awaits(direction: Direction, carrier: Carrier): boolean {
     const offer = this.#offer;
-    return offer !== undefined && offer.from !== direction && (ANSWERED_BY[offer.by] as readonly Carrier[]).includes(carrier);
+    return (
+      offer !== undefined && offer.from !== direction && (ANSWERED_BY[offer.by] as readonly Carrier[]).includes(carrier)
+    );
   }
 
   #answer(hasSdp: boolean): SdpRole | Reason {

@@ -1,79 +1,42 @@
-import { createServer, connect, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import {
-  BATCH, canonicalAddress, type Endpoint, Endpoints, type FlowId, formatEndpoint, type Listener, type ListenerSink, listenerOf, isStream,
-  type Rx, type Via,
+  BATCH,
+  canonicalAddress,
+  type Endpoint,
+  Endpoints,
+  type FlowId,
+  formatEndpoint,
+  isStream,
+  type ListenerSink,
+  listenerOf,
+  type Rx,
+  type Via,
 } from '@drawbridge/core';
-import { SocketError, type SocketReason } from 'node-dgram-raw';
+import { SocketError } from 'node-dgram-raw';
 import { FRAME, type FramingLimits } from '../flow/framer.js';
+import { listenError } from './listen-error.js';
 import { Stream } from './stream.js';
-
-export interface StreamListenerOptions {
-  readonly address: string;
-  /** 0 = any free port. */
-  readonly port: number;
-  /** Streams at once, accepted and dialled together; default 10,000. */
-  readonly maxStreams?: number;
-  /** Accepted streams of one address (IPv6: one /64); default 100. */
-  readonly maxPerAddress?: number;
-  /** Longest head of a message, bytes; default 16 KiB. */
-  readonly maxHead?: number;
-  /** Longest body, bytes; default 64 KiB. */
-  readonly maxBody?: number;
-  /** From its first byte, a message must be complete within this time, ms; default 10 s. */
-  readonly messageDeadlineMs?: number;
-  /** A stream on which nothing complete arrives for this long is closed, ms; default 15 min. */
-  readonly idleMs?: number;
-  /** Dialling gives up after this, ms; default 5 s. */
-  readonly dialMs?: number;
-  /** Bytes waiting for a peer that doesn't read, above which messages are refused; default 256 KiB. */
-  readonly highWater?: number;
-  /** A stream that stays above the high-water mark, or doesn't finish closing, for this long is cut off, ms; default 10 s. */
-  readonly stuckMs?: number;
-  /** Messages that wait for a stream to open; default 16. */
-  readonly maxPending?: number;
-}
-
-/** Since the listener was opened; read them at any time. */
-export interface StreamCounters {
-  accepted: number;
-  dialled: number;
-  closed: number;
-  received: number;
-  sent: number;
-  /** CRLFCRLF answered with CRLF (RFC 5626 §4.4.1). */
-  keepalives: number;
-  /** Streams closed because what came over them couldn't be framed. */
-  framingFaults: number;
-  /** Streams closed by a deadline: message unfinished, idle, not reading, not answering. */
-  deadlines: number;
-  /** Connections turned away at a cap. */
-  turnedAway: number;
-  /** Sends answered with false. */
-  refused: number;
-}
-
-/** SIP over TCP on one address. Text sent to the listener itself dials, or takes the stream that is open to that endpoint. */
-export interface StreamListener extends Listener {
-  readonly local: Endpoint;
-  readonly counters: Readonly<StreamCounters>;
-  /** Streams open or opening. */
-  readonly streams: number;
-  /** Far end of a stream, also while its `closed` or `error` is being told. */
-  peerOf(via: Via): Endpoint | undefined;
-}
+import type { StreamCounters, StreamListener, StreamListenerOptions } from './stream-options.js';
 
 /** Opens the listening socket. Rejects with `SocketError`. */
 export async function openStreamListener(options: StreamListenerOptions): Promise<StreamListener> {
   const address = canonicalAddress(options.address);
-  if (address === undefined) throw new SocketError('address-not-available', `"${options.address}" is not an IP address; write it as 192.0.2.1 or 2001:db8::1.`);
+  if (address === undefined)
+    throw new SocketError(
+      'address-not-available',
+      `"${options.address}" is not an IP address; write it as 192.0.2.1 or 2001:db8::1.`,
+    );
   const at = { address, port: options.port };
   const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error.code ?? error.message, at)));
-    server.listen({ host: address, port: options.port, exclusive: true, ipv6Only: address.includes(':'), backlog: 1024 }, () => {
-      server.removeAllListeners('error');
-      resolve();
-    });
+    server.listen(
+      { host: address, port: options.port, exclusive: true, ipv6Only: address.includes(':'), backlog: 1024 },
+      () => {
+        server.removeAllListeners('error');
+        resolve();
+      },
+    );
   });
   return new TcpListener(server, options);
 }
@@ -85,7 +48,16 @@ class TcpListener implements StreamListener {
   readonly name: string;
   readonly local: Endpoint;
   readonly counters: StreamCounters = {
-    accepted: 0, dialled: 0, closed: 0, received: 0, sent: 0, keepalives: 0, framingFaults: 0, deadlines: 0, turnedAway: 0, refused: 0,
+    accepted: 0,
+    dialled: 0,
+    closed: 0,
+    received: 0,
+    sent: 0,
+    keepalives: 0,
+    framingFaults: 0,
+    deadlines: 0,
+    turnedAway: 0,
+    refused: 0,
   };
   readonly #server: Server;
   readonly #o: Required<StreamListenerOptions>;
@@ -95,7 +67,15 @@ class TcpListener implements StreamListener {
   readonly #byPeer = new Map<string, Stream>();
   readonly #perAddress = new Map<string, number>();
   readonly #dirty: Stream[] = [];
-  readonly #rx: { count: number; bytes: Buffer; readonly at: Uint32Array; readonly len: Uint32Array; readonly via: Uint32Array; readonly peer: Endpoints; readonly local: Endpoints };
+  readonly #rx: {
+    count: number;
+    bytes: Buffer;
+    readonly at: Uint32Array;
+    readonly len: Uint32Array;
+    readonly via: Uint32Array;
+    readonly peer: Endpoints;
+    readonly local: Endpoints;
+  };
   #via: Via = 0;
   #sink: ListenerSink | undefined;
   #serial = 0;
@@ -109,14 +89,29 @@ class TcpListener implements StreamListener {
     this.local = { address: canonicalAddress(bound.address) ?? bound.address, port: bound.port };
     this.name = `tcp:${formatEndpoint(this.local)}`;
     this.#o = {
-      maxStreams: 10_000, maxPerAddress: 100, maxHead: 16_384, maxBody: 65_536, messageDeadlineMs: 10_000, idleMs: 900_000, dialMs: 5_000,
-      highWater: 262_144, stuckMs: 10_000, maxPending: 16, ...options,
+      maxStreams: 10_000,
+      maxPerAddress: 100,
+      maxHead: 16_384,
+      maxBody: 65_536,
+      messageDeadlineMs: 10_000,
+      idleMs: 900_000,
+      dialMs: 5_000,
+      highWater: 262_144,
+      stuckMs: 10_000,
+      maxPending: 16,
+      ...options,
     };
     this.#limits = this.#o;
     const local = new Endpoints(BATCH);
     for (let i = 0; i < BATCH; i++) local.set(i, this.local);
     this.#rx = {
-      count: 0, bytes: Buffer.alloc(0), at: new Uint32Array(BATCH), len: new Uint32Array(BATCH), via: new Uint32Array(BATCH), peer: new Endpoints(BATCH), local,
+      count: 0,
+      bytes: Buffer.alloc(0),
+      at: new Uint32Array(BATCH),
+      len: new Uint32Array(BATCH),
+      via: new Uint32Array(BATCH),
+      peer: new Endpoints(BATCH),
+      local,
     };
     server.on('connection', socket => this.#accept(socket));
     // Out of descriptors: the connection stays in the backlog, and is counted when the kernel gives it up.
@@ -206,7 +201,14 @@ class TcpListener implements StreamListener {
     const known = this.#byPeer.get(formatEndpoint(peer));
     if (known !== undefined && !known.ending && !known.socket.destroyed) return known;
     if (this.#sink === undefined || this.#streams.size >= this.#o.maxStreams || peer.port === 0) return undefined;
-    const socket = connect({ host: peer.address, port: peer.port, localAddress: this.local.address, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 });
+    const socket = connect({
+      host: peer.address,
+      port: peer.port,
+      localAddress: this.local.address,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: 60_000,
+    });
     const stream = this.#adopt(socket, peer, true);
     socket.once('connect', () => this.#opened(stream));
     return stream;
@@ -215,7 +217,12 @@ class TcpListener implements StreamListener {
   #accept(socket: Socket): void {
     const address = canonicalAddress(socket.remoteAddress ?? '');
     const peer = address === undefined ? undefined : { address, port: socket.remotePort ?? 0 };
-    if (peer === undefined || this.#sink === undefined || this.#streams.size >= this.#o.maxStreams || !this.#admit(peer.address)) {
+    if (
+      peer === undefined ||
+      this.#sink === undefined ||
+      this.#streams.size >= this.#o.maxStreams ||
+      !this.#admit(peer.address)
+    ) {
       this.counters.turnedAway++;
       socket.on('error', () => {});
       socket.resetAndDestroy();
@@ -357,9 +364,10 @@ class TcpListener implements StreamListener {
   #sweep(now: number): void {
     const o = this.#o;
     for (const stream of this.#streams.values()) {
-      const late = (stream.waitingSince > 0 && now - stream.waitingSince > (stream.open ? o.messageDeadlineMs : o.dialMs))
-        || (stream.stuckSince > 0 && now - stream.stuckSince > o.stuckMs)
-        || (stream.open && now - stream.lastComplete > o.idleMs);
+      const late =
+        (stream.waitingSince > 0 && now - stream.waitingSince > (stream.open ? o.messageDeadlineMs : o.dialMs)) ||
+        (stream.stuckSince > 0 && now - stream.stuckSince > o.stuckMs) ||
+        (stream.open && now - stream.lastComplete > o.idleMs);
       if (!late) continue;
       this.counters.deadlines++;
       stream.ending = true;
@@ -375,30 +383,4 @@ function prefixOf(address: string): string {
   if (!address.includes(':')) return address;
   const e = new Endpoints(1);
   return e.set(0, { address, port: 0 }) ? `${e.words[0]}:${e.words[1]}` : address;
-}
-
-const REASONS: ReadonlyMap<string, SocketReason> = new Map([
-  ['EADDRINUSE', 'address-in-use'], ['EADDRNOTAVAIL', 'address-not-available'], ['EACCES', 'permission'], ['EPERM', 'permission'],
-  ['EAFNOSUPPORT', 'unsupported'],
-]);
-
-function listenError(code: string, at: Endpoint): SocketError {
-  const reason = REASONS.get(code) ?? 'failed';
-  return new SocketError(reason, sentence(reason, code, at), code);
-}
-
-function sentence(reason: SocketReason, code: string, at: Endpoint): string {
-  const where = formatEndpoint(at);
-  switch (reason) {
-    case 'address-in-use':
-      return `TCP port ${at.port} on ${at.address} is taken; see who holds it with "ss -tlpn 'sport = :${at.port}'", then stop it or choose another port.`;
-    case 'address-not-available':
-      return `${at.address} is not an address of this machine; see those it has with "ip -br address" and correct the configuration.`;
-    case 'permission':
-      return `Not allowed to listen on TCP ${where} (${code}); ports below 1024 need root or CAP_NET_BIND_SERVICE, or choose a higher port.`;
-    case 'unsupported':
-      return `This machine has no ${at.address.includes(':') ? 'IPv6' : 'IPv4'} (${code}); take ${at.address} out of the configuration or switch the protocol on.`;
-    case 'failed':
-      return `TCP ${where} could not be opened (${code}).`;
-  }
 }

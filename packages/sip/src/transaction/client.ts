@@ -4,7 +4,12 @@ import type { MessageView } from '../message/view.js';
 import type { TransactionContext } from './context.js';
 import { hopAck, hopCancel } from './hop-request.js';
 import {
-  type ClientAction, type ClientEvent, type ClientState, INVITE_CLIENT, type Machine, NON_INVITE_CLIENT,
+  type ClientAction,
+  type ClientEvent,
+  type ClientState,
+  INVITE_CLIENT,
+  type Machine,
+  NON_INVITE_CLIENT,
 } from './machine.js';
 import { Transaction } from './transaction.js';
 import type { ClientUser } from './user.js';

@@ -18,7 +18,8 @@ function hopRequest(method: 'ACK' | 'CANCEL', invite: MessageView, to: string, h
   let routes = '';
   for (let i = invite.first(H.route); i >= 0; i = invite.next(i)) routes += invite.line(i);
   return own(
-    `${method} ${invite.uri} SIP/2.0\r\n${via}\r\n${routes}Max-Forwards: 70\r\n${invite.line(invite.first(H.from))}${to}${
-      invite.line(invite.first(H.callId))}CSeq: ${invite.cseq} ${method}\r\n${headers}Content-Length: 0\r\n\r\n`,
+    `${method} ${invite.uri} SIP/2.0\r\n${via}\r\n${routes}Max-Forwards: 70\r\n${invite.line(invite.first(H.from))}${to}${invite.line(
+      invite.first(H.callId),
+    )}CSeq: ${invite.cseq} ${method}\r\n${headers}Content-Length: 0\r\n\r\n`,
   );
 }

@@ -29,19 +29,71 @@
 
 /** What a table entry may ask for; `ClientTransaction` and `ServerTransaction` each carry out theirs. */
 export type ClientAction =
-  | 'resend' | 'stopAgain' | 'slowAgain' | 'armC' | 'restartC' | 'armD' | 'armK' | 'armM' | 'noteCancel' | 'sendCancel' | 'flushCancel'
-  | 'makeAck' | 'resendAck' | 'deliver' | 'deliver2xx' | 'timeout' | 'reportError';
+  | 'resend'
+  | 'stopAgain'
+  | 'slowAgain'
+  | 'armC'
+  | 'restartC'
+  | 'armD'
+  | 'armK'
+  | 'armM'
+  | 'noteCancel'
+  | 'sendCancel'
+  | 'flushCancel'
+  | 'makeAck'
+  | 'resendAck'
+  | 'deliver'
+  | 'deliver2xx'
+  | 'timeout'
+  | 'reportError';
 export type ServerAction =
-  | 'send' | 'resend' | 'armG' | 'armG2xx' | 'armH' | 'armI' | 'armJ' | 'armL' | 'armZ' | 'stopAgain' | 'ackMissing' | 'abandon'
+  | 'send'
+  | 'resend'
+  | 'armG'
+  | 'armG2xx'
+  | 'armH'
+  | 'armI'
+  | 'armJ'
+  | 'armL'
+  | 'armZ'
+  | 'stopAgain'
+  | 'ackMissing'
+  | 'abandon'
   | 'reportError';
 
 export type ClientState = 'calling' | 'trying' | 'proceeding' | 'accepted' | 'completed' | 'terminated';
 export type ServerState = 'trying' | 'proceeding' | 'accepted' | 'completed' | 'confirmed' | 'terminated';
 
 export type ClientEvent =
-  | '100' | '1xx' | '2xx' | '3xx-6xx' | 'cancel' | 'A' | 'B' | 'C' | 'X' | 'D' | 'E' | 'F' | 'K' | 'M' | 'transport-error';
+  | '100'
+  | '1xx'
+  | '2xx'
+  | '3xx-6xx'
+  | 'cancel'
+  | 'A'
+  | 'B'
+  | 'C'
+  | 'X'
+  | 'D'
+  | 'E'
+  | 'F'
+  | 'K'
+  | 'M'
+  | 'transport-error';
 export type ServerEvent =
-  | 'request' | 'ACK' | 'reply-1xx' | 'reply-2xx' | 'reply-3xx-6xx' | 'acknowledged' | 'G' | 'H' | 'I' | 'J' | 'L' | 'Z' | 'transport-error';
+  | 'request'
+  | 'ACK'
+  | 'reply-1xx'
+  | 'reply-2xx'
+  | 'reply-3xx-6xx'
+  | 'acknowledged'
+  | 'G'
+  | 'H'
+  | 'I'
+  | 'J'
+  | 'L'
+  | 'Z'
+  | 'transport-error';
 
 interface Transition<State, Action> {
   readonly to: State;

@@ -1,10 +1,15 @@
-import { type Endpoints, type Mono, own, randomToken, type Reason, type Tx, type Via } from '@drawbridge/core';
+import { type Endpoints, type Mono, own, type Reason, randomToken, type Tx, type Via } from '@drawbridge/core';
 import type { Flow } from '../flow/flow.js';
 import { buildReply } from '../message/reply.js';
 import type { MessageView } from '../message/view.js';
 import type { TransactionContext } from './context.js';
 import {
-  INVITE_SERVER, type Machine, NON_INVITE_SERVER, type ServerAction, type ServerEvent, type ServerState,
+  INVITE_SERVER,
+  type Machine,
+  NON_INVITE_SERVER,
+  type ServerAction,
+  type ServerEvent,
+  type ServerState,
 } from './machine.js';
 import { Transaction } from './transaction.js';
 import type { ServerUser } from './user.js';
@@ -30,7 +35,8 @@ export class ServerTransaction extends Transaction {
   /** The whole request while replies can still be made from it, '' afterwards. */
   request: string;
   /** @internal Under which the layer keeps it. */ readonly key: string;
-  /** @internal Call-ID, From tag and CSeq: what merged requests and a CANCEL have in common with it. */ readonly identity: string;
+  /** @internal Call-ID, From tag and CSeq: what merged requests and a CANCEL have in common with it. */
+  readonly identity: string;
   /** @internal It opened no dialog yet, so that a merged copy can be told (§8.2.2.2). */ readonly initial: boolean;
   readonly #user: ServerUser;
   readonly #machine: Machine<ServerState, ServerEvent, ServerAction>;
@@ -42,7 +48,16 @@ export class ServerTransaction extends Transaction {
   #errorOn: Flow | undefined = undefined;
 
   /** @internal by `Transactions.openServer` */
-  constructor(ctx: TransactionContext, now: Mono, m: MessageView, key: string, branch: string, identity: string, flow: Flow, user: ServerUser) {
+  constructor(
+    ctx: TransactionContext,
+    now: Mono,
+    m: MessageView,
+    key: string,
+    branch: string,
+    identity: string,
+    flow: Flow,
+    user: ServerUser,
+  ) {
     super(ctx, own(m.method), branch, flow);
     const invite = m.method === 'INVITE';
     this.#machine = invite ? INVITE_SERVER : NON_INVITE_SERVER;
@@ -90,7 +105,10 @@ export class ServerTransaction extends Transaction {
     if (o.toTag !== undefined && this.#toTag === '') this.#toTag = o.toTag;
     const flow = this.flow;
     this.#reply = buildReply(ctx.view(this.request), status, {
-      ...o, peer: flow.peer, j: flow.j, ...(status > 100 ? { toTag: o.toTag ?? this.toTag } : {}),
+      ...o,
+      peer: flow.peer,
+      j: flow.j,
+      ...(status > 100 ? { toTag: o.toTag ?? this.toTag } : {}),
     });
     this.#step(now, event);
   }
@@ -216,7 +234,8 @@ export class ServerTransaction extends Transaction {
   /** A datagram that the queue refused counts as lost; a stream that refuses has failed. */
   #send(now: Mono): void {
     if (this.#reply === '') return;
-    if (!this.ctx.flows.send(now, this.flow, this.#reply, this.ctx.tx) && this.reliable) this.#step(now, 'transport-error');
+    if (!this.ctx.flows.send(now, this.flow, this.#reply, this.ctx.tx) && this.reliable)
+      this.#step(now, 'transport-error');
   }
 
   #leave(): void {

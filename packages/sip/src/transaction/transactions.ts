@@ -1,4 +1,14 @@
-import { type Endpoints, type Mono, own, type Random, randomToken, type ReasonCounts, type TimerWheel, type Tx, type Via } from '@drawbridge/core';
+import {
+  type Endpoints,
+  type Mono,
+  own,
+  type Random,
+  type ReasonCounts,
+  randomToken,
+  type TimerWheel,
+  type Tx,
+  type Via,
+} from '@drawbridge/core';
 import type { Flow } from '../flow/flow.js';
 import type { FlowTable } from '../flow/table.js';
 import { H } from '../message/header-id.js';
@@ -78,9 +88,14 @@ export class Transactions {
       },
       clientEnded: ct => this.#clients.delete(clientKey(ct.branch, ct.method)),
       serverEnded: st => this.#serverEnded(st),
-      cancelFor: (now, invite, text) => this.#open(now, {
-        method: 'CANCEL', text, branch: invite.branch, flow: invite.flow, user: CANCEL_USER,
-      }),
+      cancelFor: (now, invite, text) =>
+        this.#open(now, {
+          method: 'CANCEL',
+          text,
+          branch: invite.branch,
+          flow: invite.flow,
+          user: CANCEL_USER,
+        }),
     };
   }
 
@@ -143,7 +158,14 @@ export class Transactions {
    * Opens the transaction of a request that `matchRequest` called new. An INVITE gets its 100 at once unless
    * `trying` is false; other methods get none (RFC 4320). Undefined when there are too many (counted).
    */
-  openServer(now: Mono, m: MessageView, flow: Flow, user: ServerUser, tx: Tx, trying = true): ServerTransaction | undefined {
+  openServer(
+    now: Mono,
+    m: MessageView,
+    flow: Flow,
+    user: ServerUser,
+    tx: Tx,
+    trying = true,
+  ): ServerTransaction | undefined {
     const ctx = this.#ctx;
     ctx.tx = tx;
     if (this.#servers.size >= this.#maxServer) {
