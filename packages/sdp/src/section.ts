@@ -71,7 +71,10 @@ export class Section {
 
   /** Value of the first attribute of a name; '' for a flag, undefined when absent. */
   attribute(name: string): string | undefined {
-    for (const a of this.attributes(name)) return a.value ?? '';
+    for (const { text } of this.lines) {
+      if (!isNamed(text, name)) continue;
+      return text.length > name.length + 2 && text.charCodeAt(name.length + 2) === COLON ? text.slice(name.length + 3) : '';
+    }
     return undefined;
   }
 
@@ -90,7 +93,7 @@ export class Section {
   setAttribute(name: string, value?: string): void {
     const text = value === undefined ? `a=${name}` : `a=${name}:${value}`;
     refuseBreaks(text);
-    const first = this.lines.find(l => l.text.startsWith('a=') && splitAttribute(l.text).name === name);
+    const first = this.lines.find(l => isNamed(l.text, name));
     if (first === undefined) {
       this.#insert(text);
       return;
@@ -120,7 +123,12 @@ export class Section {
   /** The direction attribute of this section alone; the last one wins, as deployed peers read it. */
   get ownDirection(): Direction | undefined {
     let found: Direction | undefined;
-    for (const a of this.attributes()) if (a.value === undefined && isDirection(a.name)) found = a.name;
+    for (const { text } of this.lines) {
+      // `a=inactive` is the shortest, `a=recvonly` and its like the longest; a trailing blank is forgiven.
+      if (text.length < 10 || text.length > 12 || !text.startsWith('a=')) continue;
+      const name = text.slice(2).trimEnd();
+      if (isDirection(name)) found = name;
+    }
     return found;
   }
 
@@ -151,6 +159,8 @@ export class Section {
 /** One m= line and what belongs to it. */
 export class MediaSection extends Section {
   readonly #session: Section;
+  #splitText = '';
+  #split: readonly string[] = [];
 
   constructor(lines: Line[], session: Section, ending: () => string) {
     super(lines, 'media', ending);
@@ -238,9 +248,24 @@ export class MediaSection extends Section {
   #field(i: number): string {
     return this.#m()[i] ?? '';
   }
-  #m(): string[] {
-    return (this.lines[0]?.text ?? '').slice(2).trimEnd().split(' ');
+  /** The m= line in its fields, split once per text. */
+  #m(): readonly string[] {
+    const text = this.lines[0]?.text ?? '';
+    if (text !== this.#splitText) {
+      this.#splitText = text;
+      this.#split = text.slice(2).trimEnd().split(' ');
+    }
+    return this.#split;
   }
+}
+
+const COLON = 58;
+
+/** Is the line `a=NAME` or `a=NAME:…`? */
+function isNamed(text: string, name: string): boolean {
+  if (!text.startsWith('a=') || !text.startsWith(name, 2)) return false;
+  const end = name.length + 2;
+  return end === text.length || text.charCodeAt(end) === COLON || text.slice(end).trimEnd() === '';
 }
 
 function splitAttribute(text: string): Attribute {
