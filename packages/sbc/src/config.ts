@@ -142,7 +142,7 @@ export type RealmConfig = Exclude<Config['realms'], 'auto'>[string];
 export type DomainConfig = NonNullable<Config['domains']>[string];
 export type MethodPolicy = (typeof METHOD_POLICIES)[number];
 
-type DeepReadonly<T> = T extends readonly (infer E)[] ? readonly DeepReadonly<E>[] : T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
+type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
 
 /** What runs when no file says otherwise. */
 export const EMBEDDED_DEFAULT = '# the embedded default: everything at its default value\n{}\n';

@@ -1,5 +1,5 @@
 import { canonicalAddress, type Endpoint, Endpoints, type Via } from '@drawbridge/core';
-import { parseUri, unescapeUri } from '@drawbridge/sip';
+import { type DigestAlgorithm, parseUri, unescapeUri } from '@drawbridge/sip';
 import type { Realm, RealmListener, Realms, Transport } from './realms.js';
 
 /** Where an upstream domain's requests go: an address, and the socket of ours that reaches it. */
@@ -13,6 +13,8 @@ export interface NextHop {
 export interface LocalDomain {
   readonly kind: 'local';
   readonly name: string;
+  /** Digest algorithms instead of the configured ones. */
+  readonly algorithms?: readonly DigestAlgorithm[];
 }
 
 export interface UpstreamDomain {

@@ -1,0 +1,327 @@
+import { Driver, ReasonCounts, TimerWheel } from '@drawbridge/core';
+import { MediaRelay, type RelayEvent } from '@drawbridge/media-relay';
+import { type Admin, Health, type Logger, Metrics, monotonicNow, startAdmin, systemRandom, untilZero, wallNow } from '@drawbridge/service';
+import { DigestServer, FlowTable, Transactions } from '@drawbridge/sip';
+import { adminRoutes } from './admin/api.js';
+import { adminSources } from './admin/sources.js';
+import type { StatusFacts } from './admin/facts.js';
+import { Authenticator } from './authenticate/authenticator.js';
+import { Border } from './border.js';
+import { CdrWriter, callRecord } from './cdr.js';
+import type { Config } from './config.js';
+import { demoCredentials } from './demo.js';
+import { Domains, type LocalDomain } from './domains.js';
+import { EventLog } from './event-log.js';
+import { Outbox } from './events.js';
+import { StoreJournal } from './journal.js';
+import { registerMetrics } from './metrics.js';
+import { planRealms } from './plan-realms.js';
+import { Realms } from './realms.js';
+import { BINDING_PREFIX } from './registrar/bindings.js';
+import { Registrar } from './registrar/registrar.js';
+import { borderSecret, derive } from './secrets.js';
+import { type Credential, readCredentials, writeCredentials } from './shell/credentials.js';
+import { LineFile } from './shell/lines.js';
+import { openSockets, StartError } from './shell/listeners.js';
+import { lookAtMachine, resolveHost } from './shell/machine.js';
+import { openStore } from './shell/open-store.js';
+import { StoreWriter } from './shell/store-writer.js';
+import type { StoreRecord } from './store/store.js';
+import { SUBSCRIBER_PREFIX, Subscribers, subscriberWrite } from './subscribers.js';
+import { Traces } from './trace.js';
+import { hostsToResolve, makeDomains } from './upstreams.js';
+import { VERSION } from './version.js';
+
+/** What the second live nonce key is for: a nonce of the hour before still counts. */
+const ROTATE_MS = 3_600_000;
+const STORE_DEADLINE_MS = 5000;
+/** Where the demo passwords of the embedded default are kept. */
+const CREDENTIALS = 'var/credentials.json';
+
+export interface ComposeModules {
+  readonly log: Logger;
+  /** One line per step, for whoever waits at the terminal. */
+  progress(line: string): void;
+  readonly credentialsPath?: string;
+}
+
+/** A border that runs. */
+export interface Running {
+  readonly adminUrl: string | undefined;
+  /** Demo subscribers, when no configuration named a domain. */
+  readonly demo: readonly Credential[];
+  status(): StatusFacts;
+  /** New calls get 503; calls under way go on. */
+  drain(): void;
+  /** Drains, waits for the calls at most `withinMs`, ends those that are left, and closes everything. */
+  stop(withinMs: number): Promise<void>;
+}
+
+/**
+ * The one composition root: everything is built here, from the configuration, in the order of dependence.
+ * Throws `StartError` with a plain sentence when there can be no border; what is merely missing becomes a warning.
+ */
+export async function compose(config: Config, modules: ComposeModules): Promise<Running> {
+  const { log, progress } = modules;
+  const startedAt = wallNow();
+  const warnings: string[] = [];
+  const warn = (sentence: string): void => {
+    warnings.push(sentence);
+    log.warn(sentence);
+  };
+  const health = new Health();
+  const random = systemRandom;
+  const counts = new ReasonCounts();
+
+  // What the machine has, and the sockets on it.
+  const machine = await lookAtMachine();
+  const plan = planRealms(config, machine);
+  for (const w of plan.warnings) warn(w);
+  progress('opening sockets');
+  const sockets = await openSockets(plan, config.limits);
+  for (const w of sockets.warnings) warn(w);
+  const realms = new Realms(plan.realms, sockets.opened);
+  const closing: (() => Promise<void>)[] = [async () => void (await Promise.all(sockets.listeners.map(l => l.close())))];
+
+  try {
+    // What was known before.
+    progress('opening the store');
+    const store = await openStore(config.store, warn);
+    closing.push(() => store.close());
+    health.set('store', true, store.opened.path);
+    const secret = await borderSecret(store, random);
+
+    // Domains and who belongs to them.
+    const resolved = new Map<string, readonly string[]>();
+    await Promise.all(hostsToResolve(config.domains).map(async host => resolved.set(host, await resolveHost(host))));
+    const primary = machine.primary[4] ?? machine.primary[6] ?? machine.loopback[4] ?? 'localhost';
+    const made = makeDomains(config.domains ?? { [primary]: { kind: 'local' } }, realms, resolved);
+    for (const w of made.warnings) warn(w);
+    const aliases = config.domains === undefined ? [...machine.all, 'localhost'].map(host => ({ host, domain: primary })) : [];
+    const domains = new Domains(made.domains, realms, aliases);
+    const subscribers = new Subscribers();
+    for await (const r of store.load(SUBSCRIBER_PREFIX)) subscribers.apply(r.key, r.value);
+    const stopWatching = store.watch(change => void subscribers.apply(change.key, change.value));
+    closing.push(async () => stopWatching());
+    const demo = config.domains === undefined ? await demoSubscribers(primary, modules.credentialsPath ?? CREDENTIALS, warn) : [];
+    for (const c of demo) {
+      const w = subscriberWrite(c.user, c.domain, { password: c.password });
+      subscribers.apply(w.key, w.value);
+      await store.write([w]).catch((error: unknown) => warn(`The demo subscribers are not kept: ${sentence(error)}`));
+    }
+
+    // The media relay, with its own thread.
+    progress('opening the media relay');
+    const late: { border: Border | undefined } = { border: undefined };
+    const relay = await MediaRelay.open(
+      {
+        realms: plan.realms.map(r => ({ name: r.name, addresses: r.addresses.filter(a => sockets.opened.some(o => o.bind.address === a.bind)) })),
+        ports: config.media.ports,
+        path: config.media.path,
+        latch: { windowMs: config.media.latchWindow },
+        inactivityMs: config.media.inactivity,
+        sites: config.media.sites,
+      },
+      { now: monotonicNow, random, onEvent: e => onRelay(e), log: line => log.info(line) },
+    ).catch((error: unknown) => {
+      throw new StartError(`The media relay can't start: ${sentence(error)}`);
+    });
+    closing.push(() => relay.close());
+
+    // The core: one shard, everything on one wheel.
+    const outbox = new Outbox();
+    const wheel = new TimerWheel(monotonicNow());
+    const traces = new Traces({ wall: wallNow, realms });
+    const flows = new FlowTable(
+      { cap: config.limits.flows, idleMs: 120_000 },
+      {
+        transportOf: via => realms.listener(via).transport,
+        localOf: via => realms.listener(via).bind,
+        peerOf: via => sockets.streams[via & 0xff]?.peerOf(via),
+        seed: random.u32(),
+        tap: traces,
+      },
+    );
+    const transactions = new Transactions(
+      { ...config.timers, maxServer: config.limits.transactions, maxClient: config.limits.transactions, timerC: config.calls.timerC },
+      { wheel, flows, random, counts },
+    );
+    const journal = new StoreJournal({ cap: 10_000, deadlineMs: STORE_DEADLINE_MS }, { wheel, ask: batch => outbox.ask(batch) });
+    const registrar = new Registrar(
+      { registrar: config.registrar, keepalive: config.keepalive, secret: derive(secret, 'names') },
+      { realms, domains, flows, transactions, wheel, journal, random, counts, wall: wallNow, onEvent: (_now, e) => outbox.push(e) },
+    );
+    const digests = digestServers(config, derive(secret, 'nonce'));
+    const authenticator = new Authenticator({ auth: config.auth, methods: config.methods }, { digestOf: d => digests.of(d), domains, registrar, subscribers });
+    const border = new Border(
+      { calls: config.calls, methods: config.methods, key: derive(secret, 'tag'), index: 0 },
+      { realms, domains, flows, transactions, wheel, registrar, authenticator, subscribers, relay, random, counts, outbox, journal, tap: traces },
+      traces,
+    );
+    late.border = border;
+
+    // What happens to its events.
+    const cdr = config.cdr.file === false ? undefined : await openCdr(config.cdr.file, warn, closing);
+    const eventLog = new EventLog(log);
+    const writer = new StoreWriter({
+      store,
+      answer: (id, ok) => driver.answer(id, { kind: 'stored', ok }),
+      onTrouble: why => {
+        health.set('store', false, why);
+        log.error(`Registrations are not kept over a restart: ${why}`);
+      },
+      onRecovered: () => {
+        health.set('store', true, store.opened.path);
+        log.info('the store takes registrations again');
+      },
+    });
+    let faults = 0;
+    const driver = new Driver(border, {
+      listeners: sockets.listeners,
+      now: monotonicNow,
+      onEvent: e => {
+        if (e.kind === 'ask-store') return writer.write(e.id, e.batch);
+        if (e.kind === 'call-ended') cdr?.write(callRecord(e, wallNow()));
+        eventLog.write(monotonicNow(), e);
+      },
+      onFault: error => {
+        faults++;
+        counts.add('internal-error');
+        log.error({ error }, 'a fault of the program was caught');
+      },
+    });
+    function onRelay(e: RelayEvent): void {
+      if (late.border === undefined) return;
+      // Never inside a turn: the relay may tell of something while the border is talking to it.
+      setImmediate(() => driver.run((now, tx) => border.onRelayEvent(now, e, tx)));
+    }
+
+    // Bindings come back before the first message does.
+    const records: StoreRecord[] = [];
+    for await (const r of store.load(BINDING_PREFIX)) records.push(r);
+    const restored = registrar.restore(monotonicNow(), records);
+    if (records.length > 0) progress(`${restored.kept} registrations restored, ${restored.dropped} had ended`);
+
+    const calls = (): number => border.callCount;
+    let draining = false;
+    const drain = (): void => {
+      if (draining) return;
+      draining = true;
+      health.set('draining', false, 'no new calls are taken');
+      border.drain(monotonicNow());
+      log.info({ calls: calls() }, 'draining: no new calls are taken');
+    };
+    const status = (): StatusFacts => statusOf();
+    const metrics = new Metrics();
+    closing.push(async () => metrics.close());
+    registerMetrics(metrics, {
+      counts, requests: border.requests, replies: border.replies, registrar, subscribers, transactions, flows, relay, listeners: realms.listeners,
+      udp: sockets.udp, streams: sockets.streams, cdr, store: writer,
+      calls, refused: () => driver.refused, faults: () => faults,
+    });
+    const sources = adminSources({ border, driver, registrar, realms, domains, subscribers, store, status, drain });
+    let admin: Admin | undefined;
+    try {
+      admin = await startAdmin({ listen: config.admin.listen, metrics, health, routes: adminRoutes(sources) });
+      const open = admin;
+      closing.push(() => open.close());
+    } catch (error) {
+      warn(`The admin API is not there, so \`drawbridge calls\` and its kind won't work: ${sentence(error)}`);
+    }
+
+    function statusOf(): StatusFacts {
+      return {
+        version: VERSION,
+        pid: process.pid,
+        startedAt,
+        draining,
+        listeners: realms.listeners.map(l => {
+          const udp = sockets.udp[l.via];
+          return { realm: l.realm.name, transport: l.transport, bind: l.bind, advertise: l.advertise, path: udp?.path ?? 'stream', because: udp?.because ?? '' };
+        }),
+        media: relay.paths,
+        domains: domains.all.map(d => ({ name: d.name, kind: d.kind })),
+        calls: calls(),
+        bindings: registrar.bindings.size,
+        subscribers: subscribers.size,
+        store: store.opened.path,
+        warnings,
+      };
+    }
+
+    driver.start();
+    const rotation = setInterval(() => digests.rotate(random.bytes(32)), ROTATE_MS);
+    rotation.unref();
+    health.set('sip', true, `${realms.listeners.length} sockets`);
+
+    let stopped: Promise<void> | undefined;
+    return {
+      adminUrl: admin?.url,
+      demo,
+      status,
+      drain,
+      stop(withinMs) {
+        stopped ??= (async () => {
+          drain();
+          if (!(await untilZero(calls, { withinMs }))) {
+            log.warn({ calls: calls() }, 'the time to drain is over: calls are ended');
+            driver.run((now, tx) => border.endAll(now, tx));
+          }
+          // BYEs and last answers get a moment of their own.
+          await untilZero(() => transactions.clientCount, { withinMs: 2000 });
+          clearInterval(rotation);
+          await untilZero(() => writer.waiting, { withinMs: STORE_DEADLINE_MS });
+          await driver.close();
+          for (const close of closing.reverse()) await close().catch(() => {});
+        })();
+        return stopped;
+      },
+    };
+  } catch (error) {
+    for (const close of closing.reverse()) await close().catch(() => {});
+    throw error;
+  }
+}
+
+/** One digest server per set of algorithms, all with the same keys: most borders need exactly one. */
+function digestServers(config: Config, key: Uint8Array): { of(d: LocalDomain): DigestServer; rotate(key: Uint8Array): void } {
+  const made = new Map<string, DigestServer>();
+  let newest = key;
+  return {
+    of(d) {
+      const algorithms = d.algorithms ?? config.auth.algorithms;
+      const name = algorithms.join();
+      let server = made.get(name);
+      if (server === undefined) {
+        server = new DigestServer({ secretKeys: [newest], nonceLifetimeMs: config.auth.nonceLifetime, algorithms, qop: config.auth.qop }, { random: systemRandom, wall: wallNow });
+        made.set(name, server);
+      }
+      return server;
+    },
+    rotate(next) {
+      newest = next;
+      for (const server of made.values()) server.rotate(next);
+    },
+  };
+}
+
+async function demoSubscribers(domain: string, path: string, warn: (sentence: string) => void): Promise<readonly Credential[]> {
+  const list = demoCredentials(domain, await readCredentials(path), systemRandom);
+  await writeCredentials(path, list).catch((error: unknown) => warn(`The demo passwords could not be written to ${path} and change at the next start: ${sentence(error)}`));
+  return list;
+}
+
+async function openCdr(path: string, warn: (sentence: string) => void, closing: (() => Promise<void>)[]): Promise<CdrWriter | undefined> {
+  try {
+    const sink = await LineFile.open(path);
+    closing.push(() => sink.close());
+    return new CdrWriter({}, { sink, onTrouble: warn });
+  } catch (error) {
+    warn(`No call records are written: ${path} can't be opened (${sentence(error)}). Correct cdr.file, or make room.`);
+    return undefined;
+  }
+}
+
+function sentence(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,49 @@
+import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { LineSink } from '../cdr.js';
+
+/** Appends lines to a file: collected while a write is under way, so that a slow disk sees few large ones. */
+export class LineFile implements LineSink {
+  readonly #file: FileHandle;
+  #lines: string[] = [];
+  #done: ((error: Error | undefined) => void)[] = [];
+  #busy: Promise<void> | undefined;
+
+  constructor(file: FileHandle) {
+    this.#file = file;
+  }
+
+  /** Rejects with the system's error when the file can't be opened for appending. */
+  static async open(path: string): Promise<LineFile> {
+    await mkdir(dirname(path), { recursive: true });
+    return new LineFile(await open(path, 'a', 0o640));
+  }
+
+  write(line: string, done: (error: Error | undefined) => void): void {
+    this.#lines.push(line);
+    this.#done.push(done);
+    this.#busy ??= this.#pump();
+  }
+
+  async #pump(): Promise<void> {
+    while (this.#lines.length > 0) {
+      const text = this.#lines.join('');
+      const done = this.#done;
+      this.#lines = [];
+      this.#done = [];
+      let failure: Error | undefined;
+      try {
+        await this.#file.appendFile(text);
+      } catch (error) {
+        failure = error instanceof Error ? error : new Error(String(error));
+      }
+      for (const d of done) d(failure);
+    }
+    this.#busy = undefined;
+  }
+
+  async close(): Promise<void> {
+    await this.#busy;
+    await this.#file.close();
+  }
+}

@@ -1,0 +1,2 @@
+/** Of the package, for the status page and the table at the start. */
+export const VERSION = '0.1.0';
