@@ -45,7 +45,7 @@ type Path = readonly (string | number)[];
  */
 export function loadConfig<S extends z.ZodType>(schema: S, source: ConfigSource): ConfigResult<z.output<S>> {
   const lines = new LineCounter();
-  const doc = parseDocument(source.text, { lineCounter: lines, prettyErrors: false, strict: true });
+  const doc = parseDocument(source.text, { lineCounter: lines, prettyErrors: false, strict: true, logLevel: 'error' });
   const problems: ConfigProblem[] = [];
   const complain = (offset: number, path: Path, message: string, nearest?: string): void => {
     // Two ways lead to an unknown key inside a union; one complaint is enough.
@@ -148,24 +148,19 @@ function report(
       near(String(found), kinds),
     );
   }
-  if (found === undefined && path.length > 0) {
-    const wanted = issue.code === 'custom' ? issue.message : `expected ${expectation(issue)}`;
-    return complain(offsetOf(doc, path, 'key'), path, `is missing; ${startsLower(wanted)}`);
-  }
-  const expected =
-    issue.code === 'custom' || ownWords(issue) ? startsLower(issue.message) : `expected ${expectation(issue)}`;
+  const expected = wanted(issue);
+  if (found === undefined && path.length > 0)
+    return complain(offsetOf(doc, path, 'key'), path, `is missing; ${expected}`);
   const choices = issue.code === 'invalid_value' ? issue.values.map(String) : [];
-  complain(
-    offsetOf(doc, path, 'value'),
-    path,
-    `${shown(found)}; ${expected}`,
-    typeof found === 'string' ? near(found, choices) : undefined,
-  );
+  const nearest = typeof found === 'string' ? near(found, choices) : undefined;
+  complain(offsetOf(doc, path, 'value'), path, `${shown(found)}; ${expected}`, nearest);
 }
 
-/** A schema's own words (`{ error: 'expected a host name' }`) win over ours. */
-function ownWords(issue: z.core.$ZodIssue): boolean {
-  return !/^(?:Invalid|Too (?:small|big)|Unrecognized)/.test(issue.message);
+/** A schema's own words (`{ error: 'a host name' }`, with or without "expected") win over ours. */
+function wanted(issue: z.core.$ZodIssue): string {
+  const own = issue.code === 'custom' || !/^(?:Invalid|Too (?:small|big)|Unrecognized)/.test(issue.message);
+  if (!own) return `expected ${expectation(issue)}`;
+  return /^expected /i.test(issue.message) ? startsLower(issue.message) : `expected ${issue.message}`;
 }
 
 /** Of a union's branches, the one that failed furthest inside: the writer meant that one. */
@@ -326,6 +321,8 @@ function subject(error: YAMLError, text: string): Path {
 }
 
 function plainSentence(error: YAMLError): string {
+  const bracket = /must be sufficiently indented and end with a (.)/.exec(error.message)?.[1];
+  if (bracket !== undefined) return `a ${bracket} is missing, or stands too far to the left`;
   const own = SENTENCES.get(error.code);
   return own ?? `is not YAML: ${startsLower(error.message.replace(/ at line \d+, column \d+[\s\S]*$/, ''))}`;
 }

@@ -7,16 +7,22 @@ export interface StopOptions {
   readonly exit?: (code: number) => void;
 }
 
+/** Ctrl-C under npm arrives twice within milliseconds: from the terminal and passed on by npm. */
+const SAME_KEYSTROKE_MS = 500;
+
 /**
  * Runs `stop` once at the first SIGTERM or SIGINT and ends with 0 when it has finished; a second signal, or the
  * deadline, ends at once with 1. Returns a function that takes the handlers away again.
  */
 export function onStopSignal(stop: (signal: StopSignal) => Promise<void>, o: StopOptions): () => void {
   const exit = o.exit ?? (code => process.exit(code));
-  let stopping = false;
+  let stoppingSince: number | undefined;
   const handle = (signal: StopSignal): void => {
-    if (stopping) return exit(1);
-    stopping = true;
+    if (stoppingSince !== undefined) {
+      if (performance.now() - stoppingSince > SAME_KEYSTROKE_MS) exit(1);
+      return;
+    }
+    stoppingSince = performance.now();
     const deadline = setTimeout(() => exit(1), o.withinMs);
     deadline.unref();
     stop(signal).then(

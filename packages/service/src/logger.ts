@@ -21,24 +21,40 @@ export function createLogger(o: LoggerOptions = {}): Logger {
   const plain = o.form === 'plain' || (o.form !== 'json' && o.to === undefined && process.stdout.isTTY === true);
   const sink = o.to ?? pino.destination({ fd: 1, sync: plain });
   const to = plain ? { write: (line: string): void => void sink.write(plainLine(line)) } : sink;
-  return pino(
+  const logger = pino(
     {
       level: o.level ?? 'info',
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: {
         level: label => ({ level: label }),
-        bindings: given => presentable(given, show, 0) as Record<string, unknown>,
         log: given => presentable(given, show, 0) as Record<string, unknown>,
       },
+      // formatters.log has described it already
+      serializers: { err: (described: unknown) => described },
       hooks: {
         logMethod(args, method) {
-          method.apply(this, args.map(a => (typeof a === 'string' ? redact(a) : a)) as typeof args);
+          method.apply(this, withMessage(args).map(a => (typeof a === 'string' ? redact(a) : a)) as typeof args);
         },
       },
     },
     to,
   );
+  // pino gives a child's bindings to no formatter; children inherit this from the logger they come from.
+  const child: (this: unknown, bindings: pino.Bindings, options?: object) => unknown = logger.child;
+  return Object.assign(logger, {
+    child(this: unknown, bindings: pino.Bindings, options?: object) {
+      return child.call(this, presentable(bindings, show, 0) as pino.Bindings, options);
+    },
+  }) as Logger;
+}
+
+/** An error's words as a message of its own, so that they too are looked through for credentials. */
+function withMessage(args: readonly unknown[]): unknown[] {
+  const [first, second] = args;
+  const error = first instanceof Error ? first : (first as { err?: unknown } | undefined)?.err;
+  if (typeof second === 'string' || !(error instanceof Error)) return [...args];
+  return [first instanceof Error ? { err: first } : first, error.message];
 }
 
 const SECRET = /^(?:password|passwd|secret|ha1|authorization|proxy-?authorization|cnonce|token|apikey|api_key)$/i;

@@ -59,18 +59,22 @@ export interface Limits {
   readonly max?: string;
 }
 
-type Quantity = z.ZodType<number, string | number | undefined>;
+type Quantity = z.ZodType<number, string | number>;
 
 /**
  * A span of time in the configuration, milliseconds in the program. `byDefault` is the value of a missing key;
  * without it the key must be there.
  */
-export function duration(byDefault?: string, limits: Limits = {}): Quantity {
+export function duration(byDefault: string, limits?: Limits): z.ZodDefault<Quantity>;
+export function duration(byDefault?: undefined, limits?: Limits): Quantity;
+export function duration(byDefault?: string, limits: Limits = {}): Quantity | z.ZodDefault<Quantity> {
   return quantity('a duration such as 500ms, 30s, 5m or 1h', parseDuration, byDefault, limits);
 }
 
 /** An amount of memory or disk in the configuration, bytes in the program. */
-export function size(byDefault?: string, limits: Limits = {}): Quantity {
+export function size(byDefault: string, limits?: Limits): z.ZodDefault<Quantity>;
+export function size(byDefault?: undefined, limits?: Limits): Quantity;
+export function size(byDefault?: string, limits: Limits = {}): Quantity | z.ZodDefault<Quantity> {
   return quantity('a size such as 512B, 64kB or 16MiB', parseSize, byDefault, limits);
 }
 
@@ -79,7 +83,7 @@ function quantity(
   parse: (text: string) => number | undefined,
   byDefault: string | undefined,
   limits: Limits,
-): Quantity {
+): Quantity | z.ZodDefault<Quantity> {
   const own = (text: string): number => {
     const value = parse(text);
     if (value === undefined) throw new TypeError(`${text} is not ${what}`);
@@ -96,7 +100,7 @@ function quantity(
           ? `, at most ${limits.max}`
           : ` between ${limits.min} and ${limits.max}`;
   const expected = `expected ${what}${range}`;
-  const schema = z.union([z.string(), z.number()], { error: expected }).transform((given, context) => {
+  const schema: Quantity = z.union([z.string(), z.number()], { error: expected }).transform((given, context) => {
     const value = parse(String(given));
     if (value === undefined || value < min || value > max) {
       context.addIssue({ code: 'custom', message: expected, input: given });
