@@ -64,6 +64,25 @@ export function scanNameAddr(s: string, from: number, to: number, span: NameAddr
   return colon && skipUri(s, start, end) === end && isUri(s, start, end, span) && !questioned(s, span);
 }
 
+/**
+ * The common forms, `<sip:…>` and `"…" <sip:…>`, by searches alone; index of what follows the `>`, -1 when the value
+ * must be read closely. Bytes of the URI other than SP aren't looked at: `parseNameAddr` does when it is taken apart.
+ */
+export function quickNameAddr(s: string, from: number, to: number): number {
+  let angle = from;
+  if (s.charCodeAt(from) === 34) {
+    const close = s.indexOf('"', from + 1);
+    const slash = s.indexOf('\\', from);
+    if (close < 0 || s.charCodeAt(close + 1) !== 32 || (slash >= 0 && slash < close)) return -1;
+    angle = close + 2;
+  }
+  const end = s.indexOf('>', angle);
+  const space = s.indexOf(' ', angle);
+  if (s.charCodeAt(angle) !== 60 || !s.startsWith('sip:', angle + 1) || end < 0 || end >= to || end < angle + 6)
+    return -1;
+  return space >= 0 && space < end ? -1 : end + 1;
+}
+
 function scanAngle(s: string, angle: number, to: number, span: NameAddrSpan): boolean {
   const close = skipUri(s, angle + 1, to);
   if (close >= to || s.charCodeAt(close) !== 62 || !isUri(s, angle + 1, close, span)) return false;

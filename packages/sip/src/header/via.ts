@@ -69,6 +69,37 @@ export function scanVia(s: string, from: number, to: number, span: ViaSpan): boo
 }
 
 /**
+ * The common form, `SIP/2.0/UDP host:port;branch=x;rport` in this order or with rport first, by searches alone; false
+ * when the value must be read closely. That the branch is a token isn't looked at: `parseVia` does.
+ */
+export function quickVia(s: string, from: number, to: number, span: ViaSpan): boolean {
+  const host = s.indexOf(' ', from) + 1;
+  const semi = s.indexOf(';', from);
+  if (host === 0 || semi < 0 || semi >= to || host > semi || !s.startsWith('SIP/2.0/', from) || host - from < 11) return false;
+  const space = s.indexOf(' ', host);
+  const comma = s.indexOf(',', host);
+  if ((space >= 0 && space < to) || (comma >= 0 && comma < to)) return false;
+  span.transport = from + 8;
+  span.transportEnd = host - 1;
+  if (scanSentBy(s, host, to, span) !== semi) return false;
+  span.params = semi;
+  span.end = to;
+  return quickBranch(s, semi, to, span);
+}
+
+function quickBranch(s: string, semi: number, to: number, span: ViaSpan): boolean {
+  const first = s.startsWith(';rport;', semi);
+  const param = first ? semi + 6 : semi;
+  if (!s.startsWith(';branch=', param)) return false;
+  const end = s.indexOf(';', param + 8);
+  const last = end < 0 || end >= to;
+  span.branch = param + 8;
+  span.branchEnd = last ? to : end;
+  span.rport = first || !last;
+  return span.branchEnd > span.branch && (last || (!first && to - end === 6 && s.startsWith(';rport', end)));
+}
+
+/**
  * `SIP/2.0/`, with white space around the slashes; index of the transport, -1 for anything else. The version may be
  * any token (§25.1): a 505 has to find its way back as well.
  */

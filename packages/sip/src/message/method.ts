@@ -19,11 +19,15 @@ const METHODS = [
 const BY_SHAPE = new Array<string | undefined>(128 * 16).fill(undefined);
 for (const m of METHODS) BY_SHAPE[(m.charCodeAt(0) << 4) | m.length] = m;
 
-/** The method at `s[from .. to)`: a constant where it is a known one, a copy otherwise. Methods are case-sensitive. */
-export function methodAt(s: string, from: number, to: number): string {
+/** The known method at `s[from .. to)`, undefined for others. Methods are case-sensitive. */
+export function knownMethod(s: string, from: number, to: number): string | undefined {
   const length = to - from;
-  const known = length < 16 ? BY_SHAPE[((s.charCodeAt(from) & 127) << 4) | length] : undefined;
-  if (known === undefined) return s.slice(from, to);
-  for (let i = 0; i < length; i++) if (s.charCodeAt(from + i) !== known.charCodeAt(i)) return s.slice(from, to);
-  return known;
+  if (length < 3 || length > 15) return undefined;
+  const known = BY_SHAPE[((s.charCodeAt(from) & 127) << 4) | length];
+  return known !== undefined && s.startsWith(known, from) ? known : undefined;
+}
+
+/** The method at `s[from .. to)`: a constant where it is a known one, a copy otherwise. */
+export function methodAt(s: string, from: number, to: number): string {
+  return knownMethod(s, from, to) ?? s.slice(from, to);
 }

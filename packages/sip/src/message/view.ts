@@ -1,41 +1,16 @@
 import type { Reason } from '@drawbridge/core';
 import { MAX_CSEQ } from '../header/cseq.js';
-import { type NameAddrSpan, nameAddrSpan, scanNameAddr } from '../header/name-addr.js';
+import { type NameAddrSpan, nameAddrSpan, quickNameAddr, scanNameAddr } from '../header/name-addr.js';
 import { isParam, type ParamSpan, paramSpan, scanParam } from '../header/param.js';
-import { scanVia, sentByOf, transportAt, type ViaSpan, viaSpan } from '../header/via.js';
-import { allOf, decimal, skipLws, skipToken, skipUri, TOKEN, trimEnd, WORD } from './chars.js';
-import { H, HEADER_IDS, type HeaderId, headerId, NAME_END, scanHeaderName } from './header-id.js';
-import { methodAt } from './method.js';
+import { quickVia, scanVia, sentByOf, transportAt, type ViaSpan, viaSpan } from '../header/via.js';
+import { allOf, decimal, skipLws, skipToken, skipUri, TOKEN, WORD } from './chars.js';
+import { HeadIndex } from './head.js';
+import { H, type HeaderId, headerId } from './header-id.js';
+import { knownMethod, methodAt } from './method.js';
 import { splitList, unfold } from './unfold.js';
 
-/** Most header lines one message may have. */
-export const MAX_HEADERS = 128;
 const MAX_METHOD = 64;
 const MAX_FORWARDS = 255;
-
-/** Headers that stand once in a message; a second one is read differently by different stacks (RFC 3261 §7.3.1). */
-const SINGLE = new Uint8Array(HEADER_IDS);
-for (const h of [
-  H.from,
-  H.to,
-  H.callId,
-  H.cseq,
-  H.maxForwards,
-  H.contentLength,
-  H.contentType,
-  H.expires,
-  H.minExpires,
-  H.sessionExpires,
-  H.minSe,
-  H.referTo,
-  H.replaces,
-  H.event,
-  H.subscriptionState,
-  H.rack,
-  H.rseq,
-  H.maxBreadth,
-])
-  SINGLE[h] = 1;
 
 const MANDATORY = [H.via, H.from, H.to, H.callId, H.cseq] as const;
 
@@ -61,8 +36,6 @@ export class MessageView {
   /** 0 for a request. */
   status = 0;
   reasonPhrase = '';
-  /** Header lines. */
-  count = 0;
   /** -1 when malformed. */
   cseq = -1;
   cseqMethod = '';
@@ -81,15 +54,10 @@ export class MessageView {
   /** Where the parts of the top Via stand in `text`. */
   readonly via: ViaSpan = viaSpan();
 
-  readonly #ids = new Uint8Array(MAX_HEADERS);
-  readonly #line = new Int32Array(MAX_HEADERS + 1);
-  readonly #nameEnd = new Int32Array(MAX_HEADERS);
-  readonly #value = new Int32Array(MAX_HEADERS);
-  readonly #valueEnd = new Int32Array(MAX_HEADERS);
-  readonly #lineEnd = new Int32Array(MAX_HEADERS);
-  readonly #folded = new Uint8Array(MAX_HEADERS);
-  readonly #first = new Int16Array(HEADER_IDS).fill(-1);
+  readonly #head = new HeadIndex();
   #fault: Reason | undefined = undefined;
+  /** A TAB is in it somewhere: the quick ways don't look for one. */
+  #tab = false;
   #viaOk = false;
   #fromTag = 0;
   #fromTagEnd = 0;
@@ -110,49 +78,59 @@ export class MessageView {
     this.startAt = at;
     this.#startLine(at, lf - 1);
     this.headStart = lf + 1;
-    if (!this.#index(lf + 1)) return this.#fault;
+    const whole = this.#head.read(lf + 1);
+    if (this.#head.fault !== undefined) this.#fail(this.#head.fault);
+    if (!whole) return this.#fault;
+    if (this.#head.end < text.length) this.bodyStart = this.#head.end + 2;
     this.#mandatory();
     this.#body(framed);
     if (this.#fault !== undefined) this.#judgeAnswerable();
     return this.#fault;
   }
 
+  /** Header lines. */
+  get count(): number {
+    return this.#head.count;
+  }
+
   id(i: number): HeaderId {
-    return i < this.count ? this.#ids[i]! : 0;
+    return this.#head.id(i);
   }
 
   /** As it was written, without the white space before the colon. */
   name(i: number): string {
-    return i < this.count ? this.text.slice(this.#line[i]!, this.#nameEnd[i]!) : '';
+    return this.#has(i) ? this.text.slice(this.#head.line(i), this.#head.nameEnd(i)) : '';
   }
 
   /** Trimmed and unfolded. */
   value(i: number): string {
-    if (i < 0 || i >= this.count) return '';
-    const value = this.text.slice(this.#value[i]!, this.#valueEnd[i]!);
-    return this.#folded[i] === 1 ? unfold(value) : value;
+    if (!this.#has(i)) return '';
+    const value = this.text.slice(this.#head.value(i), this.#head.valueEnd(i));
+    return this.#head.folded(i) ? unfold(value) : value;
   }
 
   /** The original bytes of header `i`, folds and CRLF included. */
   line(i: number): string {
-    return i >= 0 && i < this.count ? this.text.slice(this.#line[i]!, this.#lineEnd[i]!) : '';
+    return this.#has(i) ? this.text.slice(this.#head.line(i), this.#head.lineEnd(i)) : '';
   }
 
   /** Where line `i` begins in `text`; for `i === count` where the head ends. */
   lineAt(i: number): number {
-    return i < this.count ? this.#line[i]! : this.#headEnd;
+    return this.#head.line(i);
+  }
+
+  #has(i: number): boolean {
+    return i >= 0 && i < this.#head.count;
   }
 
   /** Index of the first header with this id, -1 when there is none. */
   first(h: HeaderId): number {
-    return h > 0 && h < HEADER_IDS ? this.#first[h]! : -1;
+    return this.#head.first(h);
   }
 
   /** Index of the next header with the id of header `i`, -1 when there is none. */
   next(i: number): number {
-    const h = this.id(i);
-    for (let k = i + 1; k < this.count; k++) if (this.#ids[k] === h) return k;
-    return -1;
+    return this.#head.next(i);
   }
 
   has(h: HeaderId): boolean {
@@ -171,8 +149,8 @@ export class MessageView {
     const lower = name.toLowerCase();
     for (let i = 0; i < this.count; i++) {
       if (
-        this.#ids[i] === 0 &&
-        this.#nameEnd[i]! - this.#line[i]! === name.length &&
+        this.id(i) === 0 &&
+        this.#head.nameEnd(i) - this.lineAt(i) === name.length &&
         this.name(i).toLowerCase() === lower
       )
         return this.value(i);
@@ -218,8 +196,6 @@ export class MessageView {
     return (semi < 0 ? value : value.slice(0, semi)).replaceAll(/[ \t]/g, '').toLowerCase();
   }
 
-  #headEnd = 0;
-
   #reset(text: string): void {
     this.text = text;
     this.answerable = false;
@@ -234,15 +210,14 @@ export class MessageView {
     this.contentLength = -1;
     this.headStart = 0;
     this.startAt = 0;
-    this.#headEnd = 0;
     this.bodyStart = text.length;
     this.bodyEnd = text.length;
     this.via.branch = 0;
     this.via.branchEnd = 0;
     this.via.params = 0;
     this.via.end = 0;
-    for (let i = 0; i < this.count; i++) this.#first[this.#ids[i]!] = -1;
-    this.count = 0;
+    this.#head.reset(text);
+    this.#tab = text.includes('\t');
     this.#fault = undefined;
     this.#viaOk = false;
     this.#fromTag = 0;
@@ -265,17 +240,32 @@ export class MessageView {
       return;
     }
     this.isRequest = true;
-    const methodEnd = skipToken(s, from, to);
-    this.method = methodAt(s, from, methodEnd);
-    if (methodEnd === from || methodEnd - from > MAX_METHOD || s.charCodeAt(methodEnd) !== 32) {
+    const methodEnd = s.indexOf(' ', from);
+    if (methodEnd < 0 || methodEnd > to) {
+      this.method = methodAt(s, from, skipToken(s, from, to));
       this.#fail('malformed-start-line');
       return;
     }
+    this.#requestLine(from, methodEnd, to);
+  }
+
+  /** Splits at the spaces; the URI is looked at closely by who uses it (`parseUri`). */
+  #requestLine(from: number, methodEnd: number, to: number): void {
+    const s = this.text;
+    const known = knownMethod(s, from, methodEnd);
+    this.method = known ?? s.slice(from, skipToken(s, from, methodEnd));
     const uri = methodEnd + 1;
-    const uriEnd = skipUri(s, uri, to);
+    const uriEnd = s.indexOf(' ', uri);
     const scheme = s.charCodeAt(uri) | 0x20;
+    const badMethod =
+      known === undefined &&
+      (this.method.length !== methodEnd - from || methodEnd === from || methodEnd - from > MAX_METHOD);
+    if (badMethod || uriEnd < 0 || uriEnd > to) {
+      this.#fail('malformed-start-line');
+      return;
+    }
     this.uri = s.slice(uri, uriEnd);
-    if (s.charCodeAt(uriEnd) !== 32 || scheme < 97 || scheme > 122 || !isVersion(s, uriEnd + 1))
+    if (scheme < 97 || scheme > 122 || !isVersion(s, uriEnd + 1) || (this.#tab && skipUri(s, uri, uriEnd) < uriEnd))
       this.#fail('malformed-start-line');
     else if (!isTwoZero(s, uriEnd + 5, to))
       this.#fail(allOf(s, uriEnd + 5, to, TOKEN) ? 'unsupported-version' : 'malformed-start-line');
@@ -300,86 +290,6 @@ export class MessageView {
     if (!isTwoZero(s, from + 4, space)) this.#fail('unsupported-version');
   }
 
-  /**
-   * Indexes header lines from `p` to the empty line. False when reading must stop: a CR or LF of its own, a NUL,
-   * too many lines; such a message is never answered, since a reply would repeat it.
-   */
-  #index(p: number): boolean {
-    const s = this.text;
-    let at = p;
-    let n = 0;
-    while (s.charCodeAt(at) !== 13 || s.charCodeAt(at + 1) !== 10) {
-      if (at === s.length) return this.#cut(at);
-      const end = this.#lineEnding(at);
-      if (end < 0) return this.#stop('malformed-header');
-      if (n === MAX_HEADERS) return this.#stop('too-many-headers');
-      if (this.#headerLine(n, at, end)) this.count = ++n;
-      else this.#fail('malformed-header');
-      at = end + 2;
-    }
-    this.#headEnd = at;
-    this.bodyStart = at + 2;
-    const nul = s.indexOf('\0');
-    return nul < 0 || nul >= at || this.#stop('malformed-header');
-  }
-
-  #stop(reason: Reason): false {
-    this.#fail(reason);
-    return false;
-  }
-
-  /** The text ends at a line's end without the empty line: what there is may still be answered. */
-  #cut(at: number): boolean {
-    this.#headEnd = at;
-    this.#fail('malformed-header');
-    return !this.text.includes('\0');
-  }
-
-  /**
-   * Index of the CR that ends the header starting at `at`, folds included; -1 when it doesn't end, or when a CR or LF
-   * stands alone in it. Sets `folds`.
-   */
-  #lineEnding(at: number): number {
-    const s = this.text;
-    let cr = s.indexOf('\r', at);
-    folds = 0;
-    // LF is looked for as well: one without CR would be a line's end to somebody else.
-    if (cr < 0 || s.indexOf('\n', at) !== cr + 1) return -1;
-    let c = s.charCodeAt(cr + 2);
-    while (c === 32 || c === 9) {
-      folds = 1;
-      const from = cr + 2;
-      cr = s.indexOf('\r', from);
-      if (cr < 0 || s.indexOf('\n', from) !== cr + 1) return -1;
-      c = s.charCodeAt(cr + 2);
-    }
-    return cr;
-  }
-
-  /** `s[from .. to)` is one header without its CRLF; false when it has no name or no colon. */
-  #headerLine(n: number, from: number, to: number): boolean {
-    const s = this.text;
-    const found = scanHeaderName(s, from);
-    const nameEnd = (found / NAME_END) | 0;
-    const id = found & (NAME_END - 1);
-    let colon = nameEnd;
-    let c = s.charCodeAt(colon);
-    while (c === 32 || c === 9) c = s.charCodeAt(++colon);
-    if (c !== 58 || nameEnd === from) return false;
-    let value = colon + 2;
-    if (s.charCodeAt(colon + 1) !== 32 || s.charCodeAt(value) <= 32) value = skipLws(s, colon + 1, to);
-    this.#ids[n] = id;
-    this.#line[n] = from;
-    this.#nameEnd[n] = nameEnd;
-    this.#value[n] = value;
-    this.#valueEnd[n] = s.charCodeAt(to - 1) > 32 ? to : trimEnd(s, value, to);
-    this.#lineEnd[n] = to + 2;
-    this.#folded[n] = folds;
-    if (this.#first[id]! < 0) this.#first[id] = n;
-    else if (SINGLE[id] === 1) this.#fail(id === H.contentLength ? 'malformed-content-length' : 'duplicate-header');
-    return true;
-  }
-
   #mandatory(): void {
     this.#readVia();
     this.#readFrom();
@@ -388,13 +298,20 @@ export class MessageView {
     this.#readCSeq();
     this.#readMaxForwards();
     for (let k = 0; k < MANDATORY.length; k++)
-      if (this.#first[MANDATORY[k] as HeaderId]! < 0) this.#fail('missing-header');
+      if (this.first(MANDATORY[k] as HeaderId) < 0) this.#fail('missing-header');
+  }
+
+  /** The quick ways see neither folds nor TABs. */
+  #plain(i: number): boolean {
+    return !this.#tab && !this.#head.folded(i);
   }
 
   #readVia(): void {
-    const i = this.#first[H.via]!;
+    const i = this.first(H.via);
     if (i < 0) return;
-    this.#viaOk = scanVia(this.text, this.#value[i]!, this.#valueEnd[i]!, this.via);
+    const from = this.#head.value(i);
+    const to = this.#head.valueEnd(i);
+    this.#viaOk = (this.#plain(i) && quickVia(this.text, from, to, this.via)) || scanVia(this.text, from, to, this.via);
     if (!this.#viaOk) {
       this.via.branch = 0;
       this.via.branchEnd = 0;
@@ -403,7 +320,7 @@ export class MessageView {
   }
 
   #readFrom(): void {
-    const i = this.#first[H.from]!;
+    const i = this.first(H.from);
     if (i < 0) return;
     if (!this.#readTag(i)) {
       this.#fail('malformed-header');
@@ -414,7 +331,7 @@ export class MessageView {
   }
 
   #readTo(): void {
-    const i = this.#first[H.to]!;
+    const i = this.first(H.to);
     if (i < 0) return;
     if (!this.#readTag(i)) {
       this.#fail('malformed-header');
@@ -427,62 +344,69 @@ export class MessageView {
   /** Checks From or To and leaves its tag in `tag`, `tagEnd`. */
   #readTag(i: number): boolean {
     const s = this.text;
-    const to = this.#valueEnd[i]!;
+    const from = this.#head.value(i);
+    const to = this.#head.valueEnd(i);
     tag = 0;
     tagEnd = 0;
-    if (!scanNameAddr(s, this.#value[i]!, to, nameAddr)) return false;
-    let at = nameAddr.params;
-    while (at < to) {
-      if (s.charCodeAt(at) !== 59) return false;
-      at = scanParam(s, at + 1, to, param);
-      if (at < 0) return false;
-      if (!isParam(s, param, 'tag')) continue;
-      if (tagEnd !== 0 || !param.token) return false;
-      tag = param.value;
-      tagEnd = param.valueEnd;
+    if (this.#plain(i)) {
+      const params = quickNameAddr(s, from, to);
+      if (params === to) return true;
+      if (params >= 0 && s.startsWith(';tag=', params) && params + 5 < to && skipToken(s, params + 5, to) === to) {
+        tag = params + 5;
+        tagEnd = to;
+        return true;
+      }
     }
-    return true;
+    return scanTag(s, from, to);
   }
 
   #readCallId(): void {
-    const i = this.#first[H.callId]!;
-    if (i >= 0 && !allOf(this.text, this.#value[i]!, this.#valueEnd[i]!, WORD)) this.#fail('malformed-header');
+    const i = this.first(H.callId);
+    if (i < 0) return;
+    const s = this.text;
+    const from = this.#head.value(i);
+    const to = this.#head.valueEnd(i);
+    // It is compared, never taken apart: what matters is that it is one word.
+    const space = s.indexOf(' ', from);
+    if (from === to || (space >= 0 && space < to) || (!this.#plain(i) && !allOf(s, from, to, WORD)))
+      this.#fail('malformed-header');
   }
 
   #readCSeq(): void {
-    const i = this.#first[H.cseq]!;
+    const i = this.first(H.cseq);
     if (i < 0) return;
     const s = this.text;
-    const from = this.#value[i]!;
-    const to = this.#valueEnd[i]!;
+    const from = this.#head.value(i);
+    const to = this.#head.valueEnd(i);
     let end = from;
     while (end < to && s.charCodeAt(end) >= 48 && s.charCodeAt(end) <= 57) end++;
     const seq = decimal(s, from, end, MAX_CSEQ);
     const method = skipLws(s, end, to);
-    if (seq < 0 || method === end || !allOf(s, method, to, TOKEN)) {
+    const known = knownMethod(s, method, to);
+    if (seq < 0 || method === end || (known === undefined && !allOf(s, method, to, TOKEN))) {
       this.#fail('malformed-cseq');
       return;
     }
     this.cseq = seq;
-    this.cseqMethod = methodAt(s, method, to);
+    this.cseqMethod = known ?? s.slice(method, to);
     if (this.isRequest && this.cseqMethod !== this.method) this.#fail('cseq-method-mismatch');
   }
 
   #readMaxForwards(): void {
-    const i = this.#first[H.maxForwards]!;
+    const i = this.first(H.maxForwards);
     if (i < 0) return;
-    this.maxForwards = decimal(this.text, this.#value[i]!, this.#valueEnd[i]!, MAX_FORWARDS);
+    this.maxForwards = decimal(this.text, this.#head.value(i), this.#head.valueEnd(i), MAX_FORWARDS);
     if (this.maxForwards < 0) this.#fail('malformed-header');
   }
 
   /** RFC 3261 §18.3, §20.14. */
   #body(framed: boolean): void {
-    const i = this.#first[H.contentLength]!;
+    const i = this.first(H.contentLength);
     if (i < 0) {
       if (framed) this.#fail('missing-header');
       return;
     }
-    const length = decimal(this.text, this.#value[i]!, this.#valueEnd[i]!, 0x7fffffff);
+    const length = decimal(this.text, this.#head.value(i), this.#head.valueEnd(i), 0x7fffffff);
     if (length < 0) {
       this.#fail('malformed-content-length');
       return;
@@ -495,14 +419,29 @@ export class MessageView {
   #judgeAnswerable(): void {
     // A Via whose parameters are malformed still names its sender.
     if (!this.isRequest || this.method === '' || this.method === 'ACK' || this.via.params === 0) return;
-    this.answerable = MANDATORY.every(h => this.#first[h]! >= 0);
+    this.answerable = MANDATORY.every(h => this.first(h) >= 0);
   }
 }
 
 // Second results of the scans above.
 let tag = 0;
 let tagEnd = 0;
-let folds = 0;
+
+/** From or To the strict way: the whole value is checked. */
+function scanTag(s: string, from: number, to: number): boolean {
+  if (!scanNameAddr(s, from, to, nameAddr)) return false;
+  let at = nameAddr.params;
+  while (at < to) {
+    if (s.charCodeAt(at) !== 59) return false;
+    at = scanParam(s, at + 1, to, param);
+    if (at < 0) return false;
+    if (!isParam(s, param, 'tag')) continue;
+    if (tagEnd !== 0 || !param.token) return false;
+    tag = param.value;
+    tagEnd = param.valueEnd;
+  }
+  return true;
+}
 
 /** `SIP/`, in any case (RFC 3261 §7.1: the version is case-insensitive). */
 function isVersion(s: string, at: number): boolean {
