@@ -5,7 +5,7 @@ import {
   type FlowTable,
   HEADER_F64,
   type PathEvent,
-  type RefusedReason,
+  REFUSALS,
   ROW,
   ROW_F64_WINDOW_END,
   SEEN,
@@ -16,13 +16,6 @@ import { classify, noteRtp, PACKET } from './rtp.js';
 /** How often a reader looks again while control is in the middle of a row. */
 const SPINS = 1000;
 
-const REFUSALS: readonly RefusedReason[] = [
-  'media-wrong-source',
-  'media-not-rtp',
-  'media-no-target',
-  'media-held',
-  'media-send-failed',
-];
 const SLOTS = [COUNT.wrongSource, COUNT.notRtp, COUNT.noTarget, COUNT.held, COUNT.sendFailed] as const;
 const WRONG_SOURCE = 0;
 const NOT_RTP = 1;
@@ -217,6 +210,8 @@ export class Forwarder {
     const base = this.table.at(row);
     const slot = this.table.atF64(row) + SLOTS[which]!;
     this.#f64[slot] = this.#f64[slot]! + 1;
+    const total = HEADER_F64.refused + which;
+    this.#f64[total] = this.#f64[total]! + 1;
     if (w[base + SEEN.reportedEpoch] !== epoch) {
       w[base + SEEN.reportedEpoch] = epoch;
       w[base + SEEN.reported] = 0;

@@ -141,6 +141,9 @@ export class RelayHub {
 
   stats(): RelayStats {
     const pairs = this.#control.counts;
+    const reasons = new Map([...this.reasons.entries()].filter(([, n]) => n > 0));
+    for (const [reason, n] of this.#control.refusedPackets())
+      if (n > 0) reasons.set(reason, (reasons.get(reason) ?? 0) + n);
     return {
       sessions: this.#sessions.size,
       pairsInUse: pairs.inUse,
@@ -150,19 +153,18 @@ export class RelayHub {
       sent: this.#control.header('sent'),
       sendErrors: this.#control.header('sendErrors'),
       noFlow: this.#control.header('noFlow'),
-      reasons: new Map([...this.reasons.entries()].filter(([, n]) => n > 0)),
+      reasons,
     };
   }
 
   #sideEvent(e: SideEvent): void {
     const [session = '', leg = '', index = ''] = e.tag.split(TAG);
-    const at = { session, leg, stream: Number(index) };
-    if (e.kind === 'latched')
-      this.emit({ kind: 'latched', ...at, component: e.component, from: e.from, moved: e.moved });
-    else if (e.kind === 'failed') this.emit({ kind: 'failed', ...at, detail: e.detail });
-    else {
-      this.reasons.add(e.reason);
-      this.emit({ kind: 'refused', ...at, component: e.component, reason: e.reason, from: e.from });
+    const stream = Number(index);
+    if (e.kind === 'failed') this.emit({ kind: 'failed', session, leg, stream, detail: e.detail });
+    else if (e.kind === 'latched') {
+      this.emit({ kind: 'latched', session, leg, stream, component: e.component, from: e.from, moved: e.moved });
+    } else {
+      this.emit({ kind: 'refused', session, leg, stream, component: e.component, reason: e.reason, from: e.from });
     }
   }
 }

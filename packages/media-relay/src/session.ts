@@ -268,20 +268,15 @@ export class MediaSession {
   /** Our version of the description for `to`, with its o= line. */
   #write(d: Description, to: Leg, streams: readonly OutStream[]): string {
     const address = this.#hub.addresses[to.address]?.advertise ?? '';
-    const origin = {
-      username: '-',
-      sessionId: to.sessionId,
-      version: '0',
-      addressType: address.includes(':') ? 'IP6' : 'IP4',
-      address,
-    } as const;
+    const addressType = address.includes(':') ? 'IP6' : 'IP4';
+    const origin = { username: '-', sessionId: to.sessionId, version: '0', addressType, address } as const;
     const body = rewrite(d, { origin, address, streams });
     if (body !== to.lastBody) {
       to.lastBody = body;
       to.version++;
     }
-    d.sdp.setOrigin({ ...origin, version: String(to.version) });
-    return d.sdp.format();
+    const at = body.indexOf(`o=- ${to.sessionId} 0 `) + `o=- ${to.sessionId} `.length;
+    return `${body.slice(0, at)}${to.version}${body.slice(at + 1)}`;
   }
 
   /** Family, realm and deny rules for what the leg said about itself. */

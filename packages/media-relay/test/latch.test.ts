@@ -96,6 +96,7 @@ t.test(
         t.equal(bled, 0);
         t.equal(injected, 0);
         t.equal(session.streams[0]?.counters.wrongSource, 200);
+        t.equal(relay.hub.stats().reasons.get('media-wrong-source'), 200, 'every packet in the metric');
         t.equal(
           relay.events.filter(e => e.kind === 'refused' && e.reason === 'media-wrong-source').length,
           1,

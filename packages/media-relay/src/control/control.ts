@@ -5,6 +5,8 @@ import {
   type FlowTable,
   HEADER_F64,
   type PathEvent,
+  REFUSALS,
+  type RefusedReason,
   type RelayAddress,
   ROW,
   ROW_F64_WINDOW_END,
@@ -118,6 +120,11 @@ export class RelayControl {
   get counts(): { inUse: number; resting: number; total: number } {
     const sum = (f: (p: PortPairs) => number): number => this.#pairs.reduce((n, p) => n + f(p), 0);
     return { inUse: sum(p => p.inUse), resting: sum(p => p.resting), total: sum(p => p.total) };
+  }
+
+  /** Packets refused since the start, by reason. */
+  refusedPackets(): [RefusedReason, number][] {
+    return REFUSALS.map((reason, i) => [reason, this.table.f64[HEADER_F64.refused + i]!]);
   }
 
   header(slot: keyof typeof HEADER_F64): number {

@@ -36,12 +36,14 @@ export type PathEvent =
   /** The whole path stopped (thread died): every flow on it is dark until the process restarts. */
   | { readonly kind: 'stopped'; readonly detail: string };
 
-export type RefusedReason =
-  | 'media-wrong-source'
-  | 'media-not-rtp'
-  | 'media-no-target'
-  | 'media-held'
-  | 'media-send-failed';
+export const REFUSALS = [
+  'media-wrong-source',
+  'media-not-rtp',
+  'media-no-target',
+  'media-held',
+  'media-send-failed',
+] as const;
+export type RefusedReason = (typeof REFUSALS)[number];
 
 /**
  * Carries datagrams between the ports of the flow table, in a thread of its own.
@@ -100,6 +102,8 @@ export const HEADER_F64 = {
   sent: 8,
   sendErrors: 9,
   batches: 10,
+  /** Refused packets of all rows, one slot per reason in the order of REFUSALS. */
+  refused: 16,
 } as const;
 
 /** Words of a row that control writes. Endpoint columns are ENDPOINT_WORDS long (core `Endpoints` layout). */
