@@ -86,7 +86,7 @@ async function playWhole(lab: Lab, border: Border, cell: Cell): Promise<Pick<Row
 /** What GET /api/v1/bindings says of the search. */
 interface BindingFacts {
   readonly aor: string;
-  readonly keepalive?: { readonly intervalMs: number; readonly searching: boolean };
+  readonly keepalive?: { readonly intervalS: number; readonly searching: boolean };
 }
 
 /** Waits until the search for the interval is over; it must lie within 20 % below the NAT's patience, and the phone be reachable. */
@@ -107,7 +107,7 @@ async function searchKeepalive(lab: Lab, border: Border, timeout: number): Promi
   for (;;) {
     const bindings = await border.api<BindingFacts[]>('/bindings');
     const facts = bindings.find(b => b.aor === `bob@${LOCAL}`)?.keepalive;
-    interval = (facts?.intervalMs ?? 0) / 1000;
+    interval = facts?.intervalS ?? 0;
     if (facts !== undefined && !facts.searching) break;
     if (performance.now() - began > timeout * 40_000)
       return { wrong: ['the search does not end'], figures: { interval } };

@@ -17,8 +17,8 @@ export interface SippOptions {
   readonly rows?: readonly (readonly string[])[];
   /** Counts what SIPp would absorb in silence: the same message once more. It then repeats nothing itself either. */
   readonly countRepeats?: boolean;
-  /** `-key name value` pairs. */
-  readonly keys?: Readonly<Record<string, string>>;
+  /** Request-URI of its REGISTER without scheme: SIPp would put the next hop into the digest. */
+  readonly digestUri?: string;
 }
 
 const SCENARIOS = fileURLToPath(new URL('../../sipp/', import.meta.url));
@@ -58,7 +58,7 @@ export class Sipp implements AsyncDisposable {
       ],
       ...(options.countRepeats === true ? ['-nr'] : []),
       ...(rows.length > 0 ? ['-inf', injection] : []),
-      ...Object.entries(options.keys ?? {}).flatMap(([k, v]) => ['-key', k, v]),
+      ...(options.digestUri === undefined ? [] : ['-auth_uri', options.digestUri]),
     ];
     this.#child = new Child(lab.inside(options.box, 'sipp', args), join(this.folder, 'screen'), {
       cwd: this.folder,

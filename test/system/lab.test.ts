@@ -12,6 +12,7 @@ import { deaf, g711Samples, listen, toneWav, wav, wavSamples } from '../lab/tone
 import { Udp } from '../lab/udp.js';
 
 const skip = unable() ?? false;
+t.setTimeout(120_000);
 
 t.test('the tone detector', async t => {
   const far = wavSamples(toneWav(440, 4));

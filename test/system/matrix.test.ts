@@ -9,6 +9,7 @@ import type { Cell, Place } from '../lab/matrix.js';
 import { cellName, leaks, playCell, setStage, USERS } from '../lab/matrix.js';
 
 const skip = unable() ?? (borderBuilt() ? false : 'the border is not built');
+t.setTimeout(540_000);
 
 const udp = (nat: Place['nat']): Place => ({ nat, transport: 'udp' });
 const PAIRS: readonly (readonly [Place, Place])[] = [
@@ -22,7 +23,7 @@ const CELLS: readonly Cell[] = (['local', 'upstream'] as const).flatMap(domain =
   PAIRS.map(([caller, callee]) => ({ caller, callee, domain })),
 );
 
-t.test('two phones talk through the border', { skip, timeout: 540_000 }, t =>
+t.test('two phones talk through the border', { skip }, t =>
   inLaboratory(t, 'matrix', async lab => {
     await using _service = await Kamailio.start(lab, {
       box: 'core',

@@ -12,6 +12,7 @@ import { hearOnWire, setStage, USERS } from '../lab/matrix.js';
 import { options, Udp } from '../lab/udp.js';
 
 const skip = unable() ?? (borderBuilt() ? false : 'the border is not built');
+t.setTimeout(300_000);
 
 const behindNats = (domain: Cell['domain']): Cell => ({
   caller: { nat: 'portrestricted', transport: 'udp' },
@@ -28,7 +29,7 @@ function portsOfBob(outside: Capture, mark = 0): number[] {
   return [...new Set(seen.map(p => p.fromPort))];
 }
 
-t.test('what goes wrong during a registration or a call', { skip, timeout: 300_000 }, t =>
+t.test('what goes wrong during a registration or a call', { skip }, t =>
   inLaboratory(t, 'survival', async lab => {
     await using _service = await Kamailio.start(lab, {
       box: 'core',
