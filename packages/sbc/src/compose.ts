@@ -266,9 +266,9 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
           if (!(await untilZero(calls, { withinMs }))) {
             log.warn({ calls: calls() }, 'the time to drain is over: calls are ended');
             driver.run((now, tx) => border.endAll(now, tx));
+            // BYEs get a moment to be answered.
+            await untilZero(() => transactions.clientCount, { withinMs: 2000 });
           }
-          // BYEs and last answers get a moment of their own.
-          await untilZero(() => transactions.clientCount, { withinMs: 2000 });
           clearInterval(rotation);
           await untilZero(() => writer.waiting, { withinMs: STORE_DEADLINE_MS });
           await driver.close();

@@ -7,6 +7,7 @@ import { calls } from './commands/calls.js';
 import { check } from './commands/check.js';
 import type { Command } from './commands/command.js';
 import { readConfig } from './commands/config-file.js';
+import { doctorCommand } from './commands/doctor-command.js';
 import { drain } from './commands/drain.js';
 import { HELP } from './commands/help.js';
 import { subscribers } from './commands/subscribers.js';
@@ -19,6 +20,7 @@ import { VERSION } from './version.js';
 const COMMANDS: ReadonlyMap<string, Command> = new Map([
   ['up', up],
   ['check', check],
+  ['doctor', doctorCommand],
   ['calls', calls],
   ['bindings', bindings],
   ['trace', trace],

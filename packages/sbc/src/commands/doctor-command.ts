@@ -1,0 +1,19 @@
+import { dirname } from 'node:path';
+import type { Endpoint } from '@drawbridge/core';
+import type { StatusFacts } from '../admin/facts.js';
+import { planRealms } from '../plan-realms.js';
+import { lookAtMachine } from '../shell/machine.js';
+import { AdminClient } from './admin-client.js';
+import type { Command } from './command.js';
+import { doctor, formatDoctor } from './doctor.js';
+
+/** What this machine can do for this configuration. Beside a running border its own ports aren't tried: it has them. */
+export const doctorCommand: Command = async c => {
+  const running = await new AdminClient(c.config.admin).get<StatusFacts>('/status').catch(() => undefined);
+  const planned = planRealms(c.config, await lookAtMachine()).realms.flatMap(r => r.listeners);
+  const of = (transport: 'udp' | 'tcp'): Endpoint[] => (running === undefined ? planned.filter(l => l.transport === transport).map(l => l.bind) : []);
+  const report = await doctor({ udp: of('udp'), tcp: of('tcp'), relayPorts: c.config.media.ports, folder: dirname(c.config.store.path) });
+  if (c.json) c.print(JSON.stringify({ ...report, running: running !== undefined }));
+  else c.print(`${running === undefined ? '' : `A border runs here (process ${running.pid}): its SIP ports are not tried.\n\n`}${formatDoctor(report).trimEnd()}`);
+  return report.ready ? 0 : 1;
+};
