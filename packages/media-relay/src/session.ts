@@ -88,18 +88,19 @@ export class MediaSession {
   /** The winning fork gets the caller's ports; the flows of the caller's other forks end. */
   select(id: string): void {
     const leg = this.#legs.get(id);
-    const hub = leg?.peer ?? leg?.answered?.to ?? leg?.pending?.from;
+    const hub = leg === undefined ? undefined : this.#counterpart(leg);
     if (leg === undefined || hub === undefined) return;
     leg.selected = hub;
     hub.selected = leg;
     for (const other of this.#legs.values()) {
-      if (other === leg || other === hub || (other.peer ?? other.answered?.to ?? other.pending?.from) !== hub) continue;
+      if (other === leg || other === hub || this.#counterpart(other) !== hub) continue;
       this.#silence(other);
     }
     this.#wiring.connect(leg, hub);
+    const open = leg.pending ?? (hub.pending?.from === leg ? hub.pending : undefined);
+    if (open === undefined) this.#trim(leg, hub);
     // A 2xx without SDP after a preview in a 18x: what flows is what was agreed, even though the answer never came.
-    if (leg.pending === undefined) this.#trim(leg, hub);
-    else if (leg.streams.some(s => s.current !== undefined)) this.#settle(leg, hub, leg.pending.streams.length);
+    else if (leg.streams.some(s => s.current !== undefined)) this.#settle(leg, hub, open.streams.length);
   }
 
   /** The last offer (to `to`, or every open one) failed: what was agreed before holds again (RFC 6141 §3). */
@@ -342,6 +343,14 @@ export class MediaSession {
       if (this.#hasOtherFork(leg, other)) continue;
       for (const s of leg.streams) if (s.current === undefined && s.side !== undefined) this.#wiring.release(s);
     }
+  }
+
+  /** Who a leg talks to, or would if its offer or answer went through. */
+  #counterpart(leg: Leg): Leg | undefined {
+    const known = leg.peer ?? leg.answered?.to ?? leg.pending?.from;
+    if (known !== undefined) return known;
+    for (const other of this.#legs.values()) if (other.pending?.from === leg) return other;
+    return undefined;
   }
 
   /** Does `hub` still have an open offer to, or media with, a leg other than `except`? */

@@ -307,6 +307,32 @@ t.test('re-offers from either side, refused streams, rollback', async t => {
   t.same(talk(4000, 6000), [`${BOB}:6000`, `${ALICE}:4000`]);
 });
 
+t.test('an INVITE without SDP: the callee offers, the ACK answers', async t => {
+  const { relay, session, offer, answer } = twoLegs();
+  session.leg('b2', { realm: 'core', local: '10.0.0.1' });
+  const a = portOf(text(offer(audio({ at: BOB, port: 5000 }), 'b', 'a')));
+  session.select('b');
+  const b = portOf(text(answer(audio({ at: ALICE, port: 4000 }), 'a', 'b')));
+  t.equal(relay.arrive(`${ALICE}:4000`, `203.0.113.10:${a}`, rtp())?.to, `${BOB}:5000`);
+  t.equal(relay.arrive(`${BOB}:5000`, `10.0.0.1:${b}`, rtp())?.to, `${ALICE}:4000`);
+});
+
+t.test('a 2xx without SDP keeps what its 18x said', async t => {
+  const { relay, session, offer, answer } = twoLegs();
+  text(offer(audio({ at: ALICE, port: 4000 })));
+  const a = portOf(text(answer(audio({ at: BOB, port: 5000 }), 'b', 'a', false)));
+  session.select('b');
+  text(offer(audio({ at: ALICE, port: 4002, version: 2 })));
+  session.rollback('b');
+  t.equal(
+    relay.arrive(`${ALICE}:4000`, `203.0.113.10:${a}`, rtp())?.to,
+    `${BOB}:5000`,
+    'and survives a failed re-INVITE',
+  );
+  relay.pass(61_000);
+  t.equal(relay.events.filter(e => e.kind === 'inactive').length, 1, 'and is watched');
+});
+
 t.test('IPv4 on one side, IPv6 on the other', async t => {
   const { relay, session } = twoLegs(new VirtualRelay(), { realm: 'access', local: '2001:db8::10' });
   const toBob = text(
