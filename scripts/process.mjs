@@ -7,17 +7,19 @@ export const node = process.execPath;
 
 /** What ends a command: a plain sentence for the person at the terminal, empty when everything is said already. */
 export class Failure extends Error {
-  constructor(sentence, code = 1) {
+  constructor(sentence, code = 1, output = '') {
     super(sentence);
     this.code = code;
+    /** What the program wrote, where it was kept back. */
+    this.output = output;
   }
 }
 
 /**
  * Runs a program in the repository's root and waits for it. Signals that this process gets go on to it.
- * `quiet` keeps its output back and shows it only when it fails; `otherwise` is the sentence for that case.
+ * `quiet` keeps its output back and shows it when it fails, unless `show` is false; `otherwise` is the sentence for then.
  */
-export async function run(file, args, { quiet = false, otherwise = '', env = {}, accept = [0] } = {}) {
+export async function run(file, args, { quiet = false, show = true, otherwise = '', env = {}, accept = [0] } = {}) {
   const child = spawn(file, args, {
     cwd: root,
     env: { ...process.env, ...env },
@@ -35,8 +37,9 @@ export async function run(file, args, { quiet = false, otherwise = '', env = {},
   if (error !== undefined) throw new Failure(otherwise || `Can't run ${file}: ${error.message}`, 127);
   const status = code ?? 128 + (signal === 'SIGINT' ? 2 : 15);
   if (!accept.includes(status)) {
-    if (kept.length > 0) process.stderr.write(Buffer.concat(kept));
-    throw new Failure(otherwise, status);
+    const output = Buffer.concat(kept);
+    if (show) process.stderr.write(output);
+    throw new Failure(otherwise, status, output.toString());
   }
   return { code: status, output: Buffer.concat(kept).toString() };
 }

@@ -83,7 +83,7 @@ try {
   }
   requireNode();
   await install();
-  await build();
+  await build({ packagesOnly: name === 'start' });
   await commands[name]();
 } catch (error) {
   if (!(error instanceof Failure)) throw error;

@@ -1,12 +1,10 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Failure, node, root, run, step } from './process.mjs';
 
 const INSTALLED = join(root, 'node_modules/.drawbridge-stamp');
-const BUILT = join(root, 'node_modules/.drawbridge-build');
-/** Rooms that `tsc -b` knows of. */
-const ROOMS = ['packages', 'test', 'bench', 'fuzz'];
+const BUILT = join(root, 'node_modules/.drawbridge-build.json');
 
 export function requireNode() {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
@@ -21,34 +19,55 @@ export async function install() {
   const lock = readFileSync(join(root, 'package-lock.json'));
   const want = createHash('sha256').update(lock).update(`${process.platform} ${process.arch}`).digest('hex');
   if (content(INSTALLED) === want) return;
-  const npm = process.env.npm_execpath;
-  const [file, args] = npm?.endsWith('.js') ? [node, [npm]] : ['npm', []];
-  await step('installing dependencies (npm ci)', () =>
-    run(file, [...args, 'ci', '--loglevel=error'], {
-      quiet: true,
-      otherwise:
-        'npm ci failed, its own words are above. Is the network there, and the registry reachable? Then try again.',
-    }),
-  );
+  try {
+    await step('installing dependencies (npm ci)', () => npm('ci'));
+  } catch (error) {
+    if (!(error instanceof Failure) || !/EUSAGE/.test(error.output)) {
+      process.stderr.write(error.output ?? '');
+      throw new Failure('npm ci failed, its own words are above. Is the registry reachable? Then try again.');
+    }
+    // Not every registry carries the binaries of every platform, and npm ci wants to have seen them all.
+    await step('npm ci finds packages of other platforms missing; installing those of this one (npm install)', () =>
+      npm('install', '--no-save'),
+    ).catch(failed => {
+      process.stderr.write(failed.output ?? '');
+      throw new Failure('npm install failed, its own words are above. Is the registry reachable? Then try again.');
+    });
+  }
   writeFileSync(INSTALLED, want);
 }
 
-/** Compiles what is newer than the last build. Looks at names, sizes and times only, so that a second start is quick. */
-export async function build() {
-  const now = sources();
-  if (content(BUILT) === now && existsSync(join(root, 'packages/sbc/dist/src/index.js'))) return;
-  await step('building', () =>
-    run(node, [join(root, 'node_modules/typescript/bin/tsc'), '-b', '--pretty'], {
-      quiet: true,
-      otherwise: "It doesn't compile: the complaints are above.",
-    }),
-  );
-  mkdirSync(join(root, 'node_modules'), { recursive: true });
-  writeFileSync(BUILT, now);
+function npm(...args) {
+  const path = process.env.npm_execpath;
+  const [file, before] = path?.endsWith('.js') ? [node, [path]] : ['npm', []];
+  return run(file, [...before, ...args, '--loglevel=error'], { quiet: true, show: false });
 }
 
-/** A fingerprint of every file that the compiler reads. */
-function sources() {
+/**
+ * Compiles what is newer than the last build: the whole tree, or the packages alone, which is all that the border needs.
+ * Looks at names, sizes and times only, so that a second start is quick.
+ */
+export async function build({ packagesOnly }) {
+  const now = { packages: sources(['packages']), tree: sources(['packages', 'test', 'bench', 'fuzz']) };
+  const before = JSON.parse(content(BUILT) ?? '{}');
+  const built = existsSync(join(root, 'packages/sbc/dist/src/main.js'));
+  if (built && (packagesOnly ? before.packages === now.packages : before.tree === now.tree)) return;
+  const color = process.stderr.isTTY ? ['--pretty'] : [];
+  await step('building', () =>
+    run(
+      node,
+      [join(root, 'node_modules/typescript/bin/tsc'), '-b', ...(packagesOnly ? ['packages/sbc'] : []), ...color],
+      {
+        quiet: true,
+        otherwise: "It doesn't compile: the complaints are above.",
+      },
+    ),
+  );
+  writeFileSync(BUILT, JSON.stringify(packagesOnly ? { packages: now.packages } : now));
+}
+
+/** A fingerprint of every file that the compiler reads in these rooms. */
+function sources(rooms) {
   const hash = createHash('sha256');
   const visit = folder => {
     for (const entry of readdirSync(join(root, folder), { withFileTypes: true })) {
@@ -63,7 +82,7 @@ function sources() {
     hash.update(`${path} ${s.size} ${s.mtimeMs}\n`);
   };
   for (const file of ['tsconfig.json', 'tsconfig.base.json', 'package-lock.json']) stamp(file);
-  for (const room of ROOMS) if (existsSync(join(root, room))) visit(room);
+  for (const room of rooms) if (existsSync(join(root, room))) visit(room);
   return hash.digest('hex');
 }
 
