@@ -4,6 +4,8 @@ import { buildReply, MessageView, statelessTag } from '@drawbridge/sip';
 import type { CallFacts, TraceMessage } from './admin/facts.js';
 import type { Call } from './call/call.js';
 import { callFacts } from './call/facts.js';
+import type { Leg } from './call/leg.js';
+import { probe } from './call/probe.js';
 import type { BorderAnswer, BorderEvent } from './events.js';
 import { guard } from './guard/guard.js';
 import { type Inbound, NOBODY } from './inbound.js';
@@ -74,7 +76,8 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
         return;
       case 'inactive':
         outbox.push({ kind: 'media-inactive', ...of, legs: e.legs, silentMs: e.silentMs });
-        if (e.scope === 'both' || deadLeg(call, e.legs)) call.end(now, 'media-inactive', undefined, tx);
+        if (e.scope === 'both') call.end(now, 'media-inactive', undefined, tx);
+        else for (const leg of silentLegs(call, e.legs)) probe(this.shard, now, leg, tx);
         return;
     }
   }
@@ -173,9 +176,11 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
   }
 }
 
-/** One leg that should be heard and isn't, while the other is: a phone that died, or lost its network. */
-function deadLeg(call: Call, legs: readonly string[]): boolean {
-  return call.state === 'answered' && legs.length > 0 && call.facts().some(s => legs.includes(s.leg) && (s.direction === 'sendrecv' || s.direction === 'sendonly'));
+/** Of the legs that fell silent those that said they would speak. */
+function silentLegs(call: Call, ids: readonly string[]): Leg[] {
+  if (call.winner === undefined) return [];
+  const speaks = new Set(call.media.streams.filter(s => s.direction === 'sendrecv' || s.direction === 'sendonly').map(s => s.leg));
+  return [call.winner.caller, call.winner.callee].filter(leg => ids.includes(leg.id) && speaks.has(leg.id));
 }
 
 function count(counts: Map<string, number>, key: string): void {

@@ -36,9 +36,14 @@ export class EventLog {
           'call ended',
         );
       case 'call-started':
-        return this.#log.info({ call: e.ref, caller: e.caller, callee: e.callee, from: place(e.from), realm: e.realm, forks: e.forks }, 'call started');
+        if (this.#log.isLevelEnabled('debug')) this.#log.debug({ call: e.ref, caller: e.caller, callee: e.callee, from: place(e.from), realm: e.realm, forks: e.forks }, 'call started');
+        return;
+      case 'media-refused':
+      case 'media-inactive':
+        return this.#log.warn(fieldsOf(e), e.kind.replace('-', ' '));
       default:
-        return this.#log[e.kind === 'media-refused' || e.kind === 'media-inactive' ? 'warn' : 'info'](fieldsOf(e), e.kind.replace('-', ' '));
+        // One line per call at its end is what an operator keeps; its steps are for whoever looks closer.
+        if (this.#log.isLevelEnabled('debug')) this.#log.debug(fieldsOf(e), e.kind.replace('-', ' '));
     }
   }
 
