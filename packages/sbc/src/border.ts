@@ -1,4 +1,15 @@
-import { type AskId, type Core, type FlowChange, Endpoints, type FlowId, maskAddress, type Mono, type Rx, type Tx, type Verdict } from '@drawbridge/core';
+import {
+  type AskId,
+  type Core,
+  Endpoints,
+  type FlowChange,
+  type FlowId,
+  type Mono,
+  maskAddress,
+  type Rx,
+  type Tx,
+  type Verdict,
+} from '@drawbridge/core';
 import type { RelayEvent } from '@drawbridge/media-relay';
 import { buildReply, MessageView, statelessTag } from '@drawbridge/sip';
 import type { CallFacts, TraceMessage } from './admin/facts.js';
@@ -15,7 +26,20 @@ import { Shard, type ShardModules, type ShardOptions } from './shard.js';
 import type { Traces } from './trace.js';
 
 const METHODS: ReadonlySet<string> = new Set([
-  'INVITE', 'ACK', 'BYE', 'CANCEL', 'OPTIONS', 'REGISTER', 'INFO', 'MESSAGE', 'SUBSCRIBE', 'NOTIFY', 'PUBLISH', 'UPDATE', 'PRACK', 'REFER',
+  'INVITE',
+  'ACK',
+  'BYE',
+  'CANCEL',
+  'OPTIONS',
+  'REGISTER',
+  'INFO',
+  'MESSAGE',
+  'SUBSCRIBE',
+  'NOTIFY',
+  'PUBLISH',
+  'UPDATE',
+  'PRACK',
+  'REFER',
 ]);
 
 /** The SIP border as a core: datagrams and framed messages in, messages, events and questions to the store out. */
@@ -28,7 +52,18 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
     const nothing: Tx = { text: () => false, inPlace: () => false };
     const realm = modules.realms.all[0];
     if (realm === undefined) throw new TypeError('a border needs a realm');
-    this.#inbound = { now: 0, m: new MessageView(), via: 0, peer: new Endpoints(1), j: 0, realm, identity: NOBODY, trustedEdge: false, flow: undefined, tx: nothing };
+    this.#inbound = {
+      now: 0,
+      m: new MessageView(),
+      via: 0,
+      peer: new Endpoints(1),
+      j: 0,
+      realm,
+      identity: NOBODY,
+      trustedEdge: false,
+      flow: undefined,
+      tx: nothing,
+    };
     modules.flows.onDead((now, flow) => modules.registrar.onFlowDead(now, flow));
   }
 
@@ -69,7 +104,15 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
     const of = { ref: call.ref, at: now };
     switch (e.kind) {
       case 'latched':
-        outbox.push({ kind: 'media-latched', ...of, leg: e.leg, stream: e.stream, component: e.component, source: e.from, moved: e.moved });
+        outbox.push({
+          kind: 'media-latched',
+          ...of,
+          leg: e.leg,
+          stream: e.stream,
+          component: e.component,
+          source: e.from,
+          moved: e.moved,
+        });
         return;
       case 'refused':
         outbox.push({ kind: 'media-refused', ...of, leg: e.leg, stream: e.stream, reason: e.reason, source: e.from });
@@ -170,16 +213,32 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
     if (verdict.do !== 'reply' || inbound.m.method === 'ACK') return;
     const { now, m, via, peer, j, tx } = inbound;
     const headers = verdict.headers === undefined ? {} : { headers: verdict.headers };
-    shard.m.flows.reply(now, via, peer, j, buildReply(m, verdict.status, { peer, j, toTag: statelessTag(m, shard.o.key), ...headers }), tx);
+    shard.m.flows.reply(
+      now,
+      via,
+      peer,
+      j,
+      buildReply(m, verdict.status, { peer, j, toTag: statelessTag(m, shard.o.key), ...headers }),
+      tx,
+    );
     if (verdict.status < 300 || verdict.status === 401 || verdict.status === 407) return;
-    shard.m.outbox.push({ kind: 'rejected', at: now, method: METHODS.has(m.method) ? m.method : 'other', status: verdict.status, reason: verdict.reason, source: maskAddress(peer.address(j)) });
+    shard.m.outbox.push({
+      kind: 'rejected',
+      at: now,
+      method: METHODS.has(m.method) ? m.method : 'other',
+      status: verdict.status,
+      reason: verdict.reason,
+      source: maskAddress(peer.address(j)),
+    });
   }
 }
 
 /** Of the legs that fell silent those that said they would speak. */
 function silentLegs(call: Call, ids: readonly string[]): Leg[] {
   if (call.winner === undefined) return [];
-  const speaks = new Set(call.media.streams.filter(s => s.direction === 'sendrecv' || s.direction === 'sendonly').map(s => s.leg));
+  const speaks = new Set(
+    call.media.streams.filter(s => s.direction === 'sendrecv' || s.direction === 'sendonly').map(s => s.leg),
+  );
   return [call.winner.caller, call.winner.callee].filter(leg => ids.includes(leg.id) && speaks.has(leg.id));
 }
 

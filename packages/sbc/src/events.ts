@@ -14,13 +14,33 @@ interface OfCall {
 
 /** What happens to calls: the one source of CDRs, console, metrics, diagnosis and the guard's outcomes. */
 export type CallEvent =
-  | (OfCall & { readonly kind: 'call-started'; readonly caller: Masked; readonly callee: Masked; readonly from: Endpoint; readonly realm: string; readonly forks: number })
+  | (OfCall & {
+      readonly kind: 'call-started';
+      readonly caller: Masked;
+      readonly callee: Masked;
+      readonly from: Endpoint;
+      readonly realm: string;
+      readonly forks: number;
+    })
   | (OfCall & { readonly kind: 'call-ringing'; readonly leg: string; readonly status: number })
   | (OfCall & { readonly kind: 'call-answered'; readonly leg: string; readonly to: Endpoint })
   | (OfCall & { readonly kind: 'call-held' | 'call-resumed'; readonly by: Side })
   | (OfCall & { readonly kind: 'call-moved'; readonly leg: string; readonly to: Endpoint })
-  | (OfCall & { readonly kind: 'media-latched'; readonly leg: string; readonly stream: number; readonly component: string; readonly source: Endpoint; readonly moved: boolean })
-  | (OfCall & { readonly kind: 'media-refused'; readonly leg: string; readonly stream: number; readonly reason: Reason; readonly source: Endpoint })
+  | (OfCall & {
+      readonly kind: 'media-latched';
+      readonly leg: string;
+      readonly stream: number;
+      readonly component: string;
+      readonly source: Endpoint;
+      readonly moved: boolean;
+    })
+  | (OfCall & {
+      readonly kind: 'media-refused';
+      readonly leg: string;
+      readonly stream: number;
+      readonly reason: Reason;
+      readonly source: Endpoint;
+    })
   | (OfCall & { readonly kind: 'media-inactive'; readonly legs: readonly string[]; readonly silentMs: number })
   | (OfCall & {
       readonly kind: 'call-ended';

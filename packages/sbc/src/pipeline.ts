@@ -28,7 +28,10 @@ export function onRequest(shard: Shard, inbound: Inbound): Verdict | 'absorbed' 
 /** guard, parse, transact, authorise the flow, call, anchor, hide, send */
 function inDialog(shard: Shard, inbound: Inbound): Verdict {
   const leg = legOf(shard, inbound.m);
-  if (leg === undefined) return inbound.m.method === 'ACK' ? { do: 'drop', reason: 'stray-ack' } : { do: 'reply', status: 481, reason: 'no-dialog' };
+  if (leg === undefined)
+    return inbound.m.method === 'ACK'
+      ? { do: 'drop', reason: 'stray-ack' }
+      : { do: 'reply', status: 481, reason: 'no-dialog' };
   const allowed = authoriseFlow(shard, inbound, leg);
   if (allowed.do !== 'pass') return allowed;
   adoptNotify(leg, inbound.m);

@@ -71,7 +71,14 @@ export class Traces implements Tap {
       if (leg === undefined) continue;
       const listener = this.#m.realms.listener(this.#via[i]!);
       const name = (e: Endpoint): string => `${listener.transport}:${formatEndpoint(e)}`;
-      found.push({ at: this.#at[i]!, direction: this.#out[i] === 1 ? 'out' : 'in', leg, local: name(listener.bind), peer: name(this.#peer.get(i)), text });
+      found.push({
+        at: this.#at[i]!,
+        direction: this.#out[i] === 1 ? 'out' : 'in',
+        leg,
+        local: name(listener.bind),
+        peer: name(this.#peer.get(i)),
+        text,
+      });
     }
     return found;
   }

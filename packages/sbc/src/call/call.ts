@@ -6,10 +6,10 @@ import type { Side } from '../events.js';
 import type { Identity } from '../inbound.js';
 import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
-import { SILENT } from './silent-user.js';
 import type { Fork } from './fork.js';
 import type { Leg, LegOwner } from './leg.js';
 import { startNextGroup } from './setup.js';
+import { SILENT } from './silent-user.js';
 import { causeOf, rank } from './status.js';
 
 export type CallState = 'setup' | 'answered' | 'ended';
@@ -45,12 +45,25 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   winner: Fork | undefined = undefined;
   best: BestFailure | undefined = undefined;
   ringing = false;
-  held = false;
   /** Serial number for the next fork's media leg. */
   serial = 0;
   status = 0;
+  /** Who has put the other on hold. */
+  readonly #holds = new Set<Side>();
 
-  constructor(shard: Shard, made: { ref: string; identity: Identity; caller: Masked; callee: Masked; media: MediaSession; now: Mono; invite: ServerTransaction; callId: string }) {
+  constructor(
+    shard: Shard,
+    made: {
+      ref: string;
+      identity: Identity;
+      caller: Masked;
+      callee: Masked;
+      media: MediaSession;
+      now: Mono;
+      invite: ServerTransaction;
+      callId: string;
+    },
+  ) {
     super();
     this.shard = shard;
     this.ref = made.ref;
@@ -92,10 +105,16 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   /** Ends the call both ways, whatever its state. The leg whose end is the cause gets no BYE of ours. */
   end(now: Mono, cause: Reason, by: Leg | undefined, tx: Tx): void {
     const side: Side = by === undefined ? 'border' : by.role === 'caller' ? 'caller' : 'callee';
-    if (this.state === 'setup') return this.refuse(now, cause === 'shutdown' || cause === 'draining' ? 503 : 480, cause, '', side, tx);
+    if (this.state === 'setup') {
+      // §15: a caller may give up with BYE what is still early; its INVITE then ends as if cancelled.
+      if (by !== undefined && by.role === 'caller' && cause === 'normal-clearing')
+        return this.refuse(now, 487, 'cancelled', '', side, tx);
+      return this.refuse(now, cause === 'shutdown' || cause === 'draining' ? 503 : 480, cause, '', side, tx);
+    }
     if (this.state !== 'answered') return;
     const pair = this.winner;
-    if (pair !== undefined) for (const leg of [pair.caller, pair.callee]) if (leg !== by) this.#bye(now, leg, cause, tx);
+    if (pair !== undefined)
+      for (const leg of [pair.caller, pair.callee]) if (leg !== by) this.#bye(now, leg, cause, tx);
     this.#close(now, cause, side);
   }
 
@@ -135,6 +154,20 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     return this.media.streams;
   }
 
+  /** An offer was answered: says so when it put somebody on hold, or took him off. */
+  renegotiated(now: Mono): void {
+    const streams = this.media.streams;
+    for (const side of ['caller', 'callee'] as const) {
+      const leg = side === 'caller' ? this.winner?.caller : this.winner?.callee;
+      const own = streams.filter(s => s.leg === leg?.id);
+      const holds = own.length > 0 && own.every(s => s.direction === 'sendonly' || s.direction === 'inactive');
+      if (holds === this.#holds.has(side)) continue;
+      if (holds) this.#holds.add(side);
+      else this.#holds.delete(side);
+      this.shard.m.outbox.push({ kind: holds ? 'call-held' : 'call-resumed', ref: this.ref, at: now, by: side });
+    }
+  }
+
   #bye(now: Mono, leg: Leg, cause: Reason, tx: Tx): void {
     const { dialog } = leg;
     if (dialog === undefined || dialog.state === 'ended') return;
@@ -142,10 +175,18 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     const { transactions } = this.shard.m;
     // A callee whose 2xx waits for the answer in the caller's ACK must hear an ACK before the BYE (§13.2.2.4).
     if (leg.ack === '' && leg.inviteSeq > 0) {
-      transactions.ack(now, leg.flow, dialog.request('ACK', { via: leg.via(transactions.newBranch()), cseq: leg.inviteSeq }), tx);
+      transactions.ack(
+        now,
+        leg.flow,
+        dialog.request('ACK', { via: leg.via(transactions.newBranch()), cseq: leg.inviteSeq }),
+        tx,
+      );
     }
     const branch = transactions.newBranch();
-    const headers = cause === 'normal-clearing' ? '' : headerLine('Reason', `SIP;cause=${cause === 'media-inactive' ? 408 : 200};text="${cause}"`);
+    const headers =
+      cause === 'normal-clearing'
+        ? ''
+        : headerLine('Reason', `SIP;cause=${cause === 'media-inactive' ? 408 : 200};text="${cause}"`);
     const text = dialog.request('BYE', { via: leg.via(branch), headers });
     send(this.shard, now, leg, { method: 'BYE', text, branch, user: SILENT }, tx);
   }
@@ -162,8 +203,17 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     shard.calls.delete(this.ref);
     if (this.identity.kind === 'subscriber') countDown(shard.perSubscriber, this.identity.aor);
     shard.m.outbox.push({
-      kind: 'call-ended', ref: this.ref, at: now, caller: this.caller, callee: this.callee, cause, by, status: this.status,
-      lastedMs: now - this.startedAt, talkedMs: talked, media,
+      kind: 'call-ended',
+      ref: this.ref,
+      at: now,
+      caller: this.caller,
+      callee: this.callee,
+      cause,
+      by,
+      status: this.status,
+      lastedMs: now - this.startedAt,
+      talkedMs: talked,
+      media,
     });
   }
 }

@@ -1,5 +1,12 @@
 import type { Mono, Reason, Tx } from '@drawbridge/core';
-import { type ClientTransaction, type ClientUser, H, headerLine, type MessageView, type ServerTransaction } from '@drawbridge/sip';
+import {
+  type ClientTransaction,
+  type ClientUser,
+  H,
+  headerLine,
+  type MessageView,
+  type ServerTransaction,
+} from '@drawbridge/sip';
 import { anchor, hasSdp, isAnchored, SDP } from '../anchor/anchor.js';
 import { bodyCrosses } from '../hide/allow.js';
 import { ALLOW_LINE, hide } from '../hide/hide.js';
@@ -38,7 +45,12 @@ export class Exchange implements ClientUser {
   }
 
   /** Undefined when it could be started; otherwise the status and reason to answer statelessly. */
-  static start(shard: Shard, inbound: Inbound, from: Leg, to: Leg): { readonly status: number; readonly reason: Reason } | undefined {
+  static start(
+    shard: Shard,
+    inbound: Inbound,
+    from: Leg,
+    to: Leg,
+  ): { readonly status: number; readonly reason: Reason } | undefined {
     const { now, m, via, peer, j, tx } = inbound;
     const { method } = m;
     const busy = method === 'INVITE' ? overlap(from, to) : undefined;
@@ -46,10 +58,16 @@ export class Exchange implements ClientUser {
     const flow = shard.m.flows.of(now, via, peer, j);
     if (flow === undefined) return { status: 503, reason: 'queue-full' };
     let exchange: Exchange | undefined;
-    const st = shard.m.transactions.openServer(now, m, flow, {
-      onCancel: (at, of, cancel, out) => exchange?.onCancel(at, of, cancel, out),
-      onAckMissing: (at, of, out) => exchange?.onAckMissing(at, of, out),
-    }, tx);
+    const st = shard.m.transactions.openServer(
+      now,
+      m,
+      flow,
+      {
+        onCancel: (at, of, cancel, out) => exchange?.onCancel(at, of, cancel, out),
+        onAckMissing: (at, of, out) => exchange?.onAckMissing(at, of, out),
+      },
+      tx,
+    );
     if (st === undefined) return { status: 503, reason: 'transaction-limit' };
     exchange = new Exchange(shard, from, to, method, st, endsOwner(m));
     exchange.#forward(now, m, tx);
@@ -78,7 +96,8 @@ export class Exchange implements ClientUser {
     const branch = shard.m.transactions.newBranch();
     const renegotiates = NEGOTIATES.has(method);
     const text = dialog.request(method, {
-      via: to.via(branch), maxForwards: hopsLeft(m),
+      via: to.via(branch),
+      maxForwards: hopsLeft(m),
       headers: (renegotiates ? ALLOW_LINE : '') + hide(m, { credentials: sharesUpstream(from, to), challenges: false }),
       ...(renegotiates || method === 'SUBSCRIBE' || method === 'NOTIFY' ? { contact: to.contact } : {}),
       ...(body === '' ? {} : { contentType, body }),
@@ -105,12 +124,19 @@ export class Exchange implements ClientUser {
       if (!isAnchored(anchored)) return this.#answer(now, anchored.status, anchored.reason, tx);
       body = anchored.body;
       contentType = SDP;
+      this.from.call.renegotiated?.(now);
     } else if (m.bodyEnd > m.bodyStart && bodyCrosses(this.method, m.contentType)) {
       body = m.body;
       contentType = m.get(H.contentType);
     }
-    const contact = this.method === 'UPDATE' || this.method === 'SUBSCRIBE' ? headerLine('Contact', this.from.contact) : '';
-    this.#st.reply(now, m.status, { headers: contact + hide(m, NO_TRUST), ...(body === '' ? {} : { contentType, body }) }, tx);
+    const contact =
+      this.method === 'UPDATE' || this.method === 'SUBSCRIBE' ? headerLine('Contact', this.from.contact) : '';
+    this.#st.reply(
+      now,
+      m.status,
+      { headers: contact + hide(m, NO_TRUST), ...(body === '' ? {} : { contentType, body }) },
+      tx,
+    );
     if (this.#last) this.from.call.end(now, 'normal-clearing', this.from, tx);
   }
 
@@ -156,11 +182,18 @@ export class Exchange implements ClientUser {
       return from.call.end(now, anchored.reason, undefined, tx);
     }
     from.unacked = this.#st;
-    this.#st.reply(now, m.status, {
-      headers: headerLine('Contact', from.contact) + ALLOW_LINE + hide(m, NO_TRUST),
-      ...(anchored.body === '' ? {} : { contentType: SDP, body: anchored.body }),
-    }, tx);
-    if (!this.#delayed) this.#acknowledge(now, tx);
+    this.#st.reply(
+      now,
+      m.status,
+      {
+        headers: headerLine('Contact', from.contact) + ALLOW_LINE + hide(m, NO_TRUST),
+        ...(anchored.body === '' ? {} : { contentType: SDP, body: anchored.body }),
+      },
+      tx,
+    );
+    if (this.#delayed) return;
+    this.#acknowledge(now, tx);
+    from.call.renegotiated?.(now);
   }
 
   #acknowledge(now: Mono, tx: Tx): void {
@@ -174,7 +207,13 @@ export class Exchange implements ClientUser {
   #refused(now: Mono, m: MessageView, tx: Tx): void {
     const challenges = sharesUpstream(this.from, this.to);
     const status = statusAcross(m.status, challenges);
-    this.#failed(now, status, 'peer-rejected', hide(m, { credentials: false, challenges: challenges && status === m.status }), tx);
+    this.#failed(
+      now,
+      status,
+      'peer-rejected',
+      hide(m, { credentials: false, challenges: challenges && status === m.status }),
+      tx,
+    );
     // RFC 3261 §12.2.1.2: these say that the dialog is gone at the other end.
     if (m.status === 481 || m.status === 408) this.from.call.end(now, 'peer-gone', this.to, tx);
   }
@@ -202,7 +241,10 @@ export class Exchange implements ClientUser {
 
   #answer(now: Mono, status: number, reason: Reason, tx: Tx, headers = ''): void {
     if (this.from.inviteIn === this.#st) this.from.inviteIn = undefined;
-    const retry = status === 500 && reason === 'request-pending' ? headerLine('Retry-After', String(this.shard.m.random.u32() % 11)) : '';
+    const retry =
+      status === 500 && reason === 'request-pending'
+        ? headerLine('Retry-After', String(this.shard.m.random.u32() % 11))
+        : '';
     this.#st.reply(now, status, { headers: headers + retry, reason }, tx);
   }
 }
@@ -212,7 +254,9 @@ const NO_TRUST = { credentials: false, challenges: false } as const;
 /** RFC 3261 §14.2: a second INVITE before the first was answered, and one that crosses ours. */
 function overlap(from: Leg, to: Leg): { readonly status: number; readonly reason: Reason } | undefined {
   if (from.inviteIn !== undefined) return { status: 500, reason: 'request-pending' };
-  return from.inviteOut !== undefined || to.inviteOut !== undefined || to.inviteIn !== undefined ? { status: 491, reason: 'glare' } : undefined;
+  return from.inviteOut !== undefined || to.inviteOut !== undefined || to.inviteIn !== undefined
+    ? { status: 491, reason: 'glare' }
+    : undefined;
 }
 
 function endsOwner(m: MessageView): boolean {

@@ -8,7 +8,14 @@ export function callFacts(call: Call): CallFacts {
   const forks = call.winner === undefined ? call.forks : [call.winner];
   return {
     id: call.ref,
-    state: call.state === 'answered' ? 'answered' : call.state === 'ended' ? 'ending' : call.ringing ? 'ringing' : 'inviting',
+    state:
+      call.state === 'answered'
+        ? 'answered'
+        : call.state === 'ended'
+          ? 'ending'
+          : call.ringing
+            ? 'ringing'
+            : 'inviting',
     from: call.caller.reveal(),
     to: call.callee.reveal(),
     startedAt: call.startedWall,

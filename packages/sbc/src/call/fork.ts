@@ -1,5 +1,12 @@
 import type { Mono, Reason, Tx } from '@drawbridge/core';
-import { type ClientTransaction, type ClientUser, Dialog, type Flow, headerLine, type MessageView } from '@drawbridge/sip';
+import {
+  type ClientTransaction,
+  type ClientUser,
+  Dialog,
+  type Flow,
+  headerLine,
+  type MessageView,
+} from '@drawbridge/sip';
 import { anchor, isAnchored, SDP } from '../anchor/anchor.js';
 import { ALLOW_LINE, hide } from '../hide/hide.js';
 import type { Call } from './call.js';
@@ -7,17 +14,23 @@ import { type Leg, sharesUpstream } from './leg.js';
 import { SILENT } from './silent-user.js';
 import { statusAcross } from './status.js';
 
+export interface InviteParties {
+  readonly from: string;
+  readonly to: string;
+  readonly uri: string;
+}
+
 /** One callee of a call: the leg toward it, the leg with a To tag of its own toward the caller, and its INVITE. */
 export class Fork implements ClientUser {
   readonly call: Call;
   readonly caller: Leg;
   readonly callee: Leg;
   invite: ClientTransaction | undefined = undefined;
-  /** From and To of our INVITE without tags, kept for the dialog that its response makes. */
-  readonly parties: { readonly from: string; readonly to: string };
+  /** From and To of our INVITE without tags, and its Request-URI, kept for the dialog that its response makes. */
+  readonly parties: InviteParties;
   #cancelled = false;
 
-  constructor(call: Call, caller: Leg, callee: Leg, parties: { readonly from: string; readonly to: string }) {
+  constructor(call: Call, caller: Leg, callee: Leg, parties: InviteParties) {
     this.call = call;
     this.caller = caller;
     this.callee = callee;
@@ -57,11 +70,16 @@ export class Fork implements ClientUser {
     this.#callerDialog();
     const anchored = anchor(callee, caller, m, '1xx');
     const body = isAnchored(anchored) ? anchored.body : '';
-    call.invite.reply(now, m.status, {
-      toTag: caller.localTag,
-      headers: headerLine('Contact', caller.contact) + ALLOW_LINE + hide(m, this.#trust()),
-      ...(body === '' ? {} : { contentType: SDP, body }),
-    }, tx);
+    call.invite.reply(
+      now,
+      m.status,
+      {
+        toTag: caller.localTag,
+        headers: headerLine('Contact', caller.contact) + ALLOW_LINE + hide(m, this.#trust()),
+        ...(body === '' ? {} : { contentType: SDP, body }),
+      },
+      tx,
+    );
     if (!call.ringing) {
       call.ringing = true;
       call.shard.m.outbox.push({ kind: 'call-ringing', ref: call.ref, at: now, leg: callee.id, status: m.status });
@@ -93,22 +111,37 @@ export class Fork implements ClientUser {
     call.status = m.status;
     caller.inviteIn = undefined;
     caller.unacked = call.invite;
-    call.invite.reply(now, m.status, {
-      toTag: caller.localTag,
-      headers: headerLine('Contact', caller.contact) + ALLOW_LINE + hide(m, this.#trust()),
-      ...(anchored.body === '' ? {} : { contentType: SDP, body: anchored.body }),
-    }, tx);
+    call.invite.reply(
+      now,
+      m.status,
+      {
+        toTag: caller.localTag,
+        headers: headerLine('Contact', caller.contact) + ALLOW_LINE + hide(m, this.#trust()),
+        ...(anchored.body === '' ? {} : { contentType: SDP, body: anchored.body }),
+      },
+      tx,
+    );
     // With a delayed offer the answer comes in the caller's ACK, and ours waits for it.
     if (!delayed) this.#acknowledge(now, tx);
     shard.m.wheel.arm(call, now + shard.o.calls.maxDuration);
-    shard.m.outbox.push({ kind: 'call-answered', ref: call.ref, at: now, leg: callee.id, to: callee.flow.peer.get(callee.flow.j) });
+    shard.m.outbox.push({
+      kind: 'call-answered',
+      ref: call.ref,
+      at: now,
+      leg: callee.id,
+      to: callee.flow.peer.get(callee.flow.j),
+    });
   }
 
   #refused(now: Mono, m: MessageView, tx: Tx): void {
     const trust = this.#trust();
     const status = statusAcross(m.status, trust.challenges);
     this.callee.oa.note('in', 'non-2xx', false);
-    this.#gone(now, { status, headers: hide(m, { credentials: false, challenges: trust.challenges && status === m.status }) }, tx);
+    this.#gone(
+      now,
+      { status, headers: hide(m, { credentials: false, challenges: trust.challenges && status === m.status }) },
+      tx,
+    );
   }
 
   #gone(now: Mono, f: { status: number; headers: string }, tx: Tx): void {
@@ -128,9 +161,18 @@ export class Fork implements ClientUser {
   #notWanted(now: Mono, flow: Flow, m: MessageView, tx: Tx): void {
     const { transactions } = this.call.shard.m;
     const dialog = this.#calleeDialog(m, flow);
-    transactions.ack(now, flow, dialog.request('ACK', { via: this.callee.via(transactions.newBranch()), cseq: this.callee.inviteSeq }), tx);
+    transactions.ack(
+      now,
+      flow,
+      dialog.request('ACK', { via: this.callee.via(transactions.newBranch()), cseq: this.callee.inviteSeq }),
+      tx,
+    );
     const branch = transactions.newBranch();
-    transactions.request(now, { method: 'BYE', text: dialog.request('BYE', { via: this.callee.via(branch) }), branch, flow, user: SILENT }, tx);
+    transactions.request(
+      now,
+      { method: 'BYE', text: dialog.request('BYE', { via: this.callee.via(branch) }), branch, flow, user: SILENT },
+      tx,
+    );
   }
 
   /** The callee's answer can't be used: it is acknowledged and ended, and the caller hears why. */
@@ -155,11 +197,20 @@ export class Fork implements ClientUser {
 
   #calleeDialog(m: MessageView, flow: Flow): Dialog {
     const { callee } = this;
-    return Dialog.asClient(
-      { callId: callee.callId, localTag: callee.localTag, localUri: this.parties.from, remoteUri: this.parties.to, localSeq: callee.inviteSeq },
+    const dialog = Dialog.asClient(
+      {
+        callId: callee.callId,
+        localTag: callee.localTag,
+        localUri: this.parties.from,
+        remoteUri: this.parties.to,
+        localSeq: callee.inviteSeq,
+      },
       m,
       flow,
     );
+    // Contact is mandatory in what makes a dialog (RFC 3261 §12.1.1); without a usable one the way there is all we know.
+    if (dialog.remoteTarget === '') dialog.remoteTarget = this.parties.uri;
+    return dialog;
   }
 
   #callerDialog(): Dialog {
@@ -176,4 +227,3 @@ export class Fork implements ClientUser {
     return { credentials: false, challenges: sharesUpstream(this.caller, this.callee) };
   }
 }
-

@@ -9,6 +9,7 @@ export function mint(shard: Shard): string {
 /** Shorter, for people to read and type: a call's reference in logs. No guess at it gives anything. */
 export function mintRef(shard: Shard): string {
   let ref = '';
-  for (let n = shard.m.random.u32(), i = 0; i < 6; i++, n = Math.floor(n / 32)) ref += 'abcdefghijkmnpqrstuvwxyz23456789'[n & 31];
+  for (let n = shard.m.random.u32(), i = 0; i < 6; i++, n = Math.floor(n / 32))
+    ref += 'abcdefghijkmnpqrstuvwxyz23456789'[n & 31];
   return shard.calls.has(ref) || shard.subscriptions.has(ref) ? mintRef(shard) : ref;
 }

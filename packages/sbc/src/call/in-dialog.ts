@@ -19,6 +19,8 @@ export function legOf(shard: Shard, m: MessageView): Leg | undefined {
 
 /** The flow is the dialog's, or its address on a new port: NATs rebind, and the leg goes with them. */
 export function authoriseFlow(shard: Shard, inbound: Inbound, leg: Leg): Verdict {
+  // An ACK can't be challenged: from another address it is nobody's.
+  if (inbound.m.method === 'ACK' && !fromLeg(shard, inbound, leg)) return drop('wrong-source');
   const verdict = shard.m.authenticator.authenticateInDialog(inbound, leg.flow, leg.identity);
   if (verdict.do !== 'pass' || leg.identity.kind !== 'subscriber') return verdict;
   const { now, via, peer, j } = inbound;
@@ -29,6 +31,11 @@ export function authoriseFlow(shard: Shard, inbound: Inbound, leg: Leg): Verdict
   leg.call.media?.reopen(leg.id, peer.address(j));
   shard.m.outbox.push({ kind: 'call-moved', ref: leg.call.ref, at: now, leg: leg.id, to: peer.get(j) });
   return verdict;
+}
+
+function fromLeg(shard: Shard, { via, peer, j }: Inbound, { flow, identity }: Leg): boolean {
+  if (flow.peer.sameAddress(flow.j, peer, j)) return true;
+  return identity.kind === 'peer' && shard.m.domains.isPeerOf(identity.domain, via, peer, j);
 }
 
 /** A request inside a dialog → what it does to the call, or across to the other leg. */
@@ -64,7 +71,9 @@ function across(shard: Shard, inbound: Inbound, leg: Leg): Verdict {
     return reply(500, 'request-pending', headerLine('Retry-After', '1'));
   }
   const refused = Exchange.start(shard, inbound, leg, peer);
-  return refused === undefined ? PASS : reply(refused.status, refused.reason, headerLine('Retry-After', String(shard.m.random.u32() % 11)));
+  return refused === undefined
+    ? PASS
+    : reply(refused.status, refused.reason, headerLine('Retry-After', String(shard.m.random.u32() % 11)));
 }
 
 /** RFC 3261 §15.1.2; a caller may also give up an early dialog with BYE, a callee may not (§15). */
@@ -82,7 +91,8 @@ function bye(shard: Shard, inbound: Inbound, leg: Leg): Verdict {
 function answer(shard: Shard, inbound: Inbound, status: number, headers: string): Verdict {
   const { now, m, via, peer, j, tx } = inbound;
   const flow = shard.m.flows.of(now, via, peer, j);
-  const st: ServerTransaction | undefined = flow === undefined ? undefined : shard.m.transactions.openServer(now, m, flow, ANSWERED, tx);
+  const st: ServerTransaction | undefined =
+    flow === undefined ? undefined : shard.m.transactions.openServer(now, m, flow, ANSWERED, tx);
   if (st === undefined) return reply(503, 'transaction-limit');
   st.reply(now, status, { headers }, tx);
   return PASS;
@@ -105,8 +115,13 @@ function passAnswer(shard: Shard, now: Mono, m: MessageView, leg: Leg, peer: Leg
   const { transactions } = shard.m;
   const anchored = anchor(leg, peer, m, 'ACK');
   const body = isAnchored(anchored) ? anchored.body : '';
-  peer.ack = peer.dialog.request('ACK', { via: peer.via(transactions.newBranch()), cseq: peer.inviteSeq, ...(body === '' ? {} : { contentType: SDP, body }) });
+  peer.ack = peer.dialog.request('ACK', {
+    via: peer.via(transactions.newBranch()),
+    cseq: peer.inviteSeq,
+    ...(body === '' ? {} : { contentType: SDP, body }),
+  });
   transactions.ack(now, peer.flow, peer.ack, tx);
-  if (!isAnchored(anchored)) leg.call.end(now, anchored.reason, undefined, tx);
+  if (isAnchored(anchored)) leg.call.renegotiated?.(now);
+  else leg.call.end(now, anchored.reason, undefined, tx);
   return PASS;
 }

@@ -1,6 +1,13 @@
 import type { Mono, Reason, Tx } from '@drawbridge/core';
 import type { MediaSession } from '@drawbridge/media-relay';
-import { type ClientTransaction, type Dialog, type Flow, type MessageView, OfferAnswer, type ServerTransaction } from '@drawbridge/sip';
+import {
+  type ClientTransaction,
+  type Dialog,
+  type Flow,
+  type MessageView,
+  OfferAnswer,
+  type ServerTransaction,
+} from '@drawbridge/sip';
 import type { Identity } from '../inbound.js';
 import type { RealmListener } from '../realms.js';
 import type { Shard } from '../shard.js';
@@ -11,6 +18,8 @@ export interface LegOwner {
   readonly media: MediaSession | undefined;
   /** Ends it both ways; `by` is the leg whose end is the cause, undefined when we end it. */
   end(now: Mono, cause: Reason, by: Leg | undefined, tx: Tx): void;
+  /** An offer inside the dialog has been answered. */
+  renegotiated?(now: Mono): void;
 }
 
 export interface LegFields {
@@ -103,5 +112,9 @@ export class Leg {
 
 /** Credentials cross to the upstream they are meant for, and its challenges back; nowhere else. */
 export function sharesUpstream(subscriber: Leg, upstream: Leg): boolean {
-  return upstream.upstream !== undefined && subscriber.identity.kind === 'subscriber' && subscriber.identity.domain === upstream.upstream;
+  return (
+    upstream.upstream !== undefined &&
+    subscriber.identity.kind === 'subscriber' &&
+    subscriber.identity.domain === upstream.upstream
+  );
 }

@@ -1,5 +1,14 @@
 import { type Mono, PASS, reply, type Tx, type Verdict } from '@drawbridge/core';
-import { buildRequest, type ClientTransaction, type ClientUser, H, headerLine, type MessageView, type ServerTransaction, type ServerUser } from '@drawbridge/sip';
+import {
+  buildRequest,
+  type ClientTransaction,
+  type ClientUser,
+  H,
+  headerLine,
+  type MessageView,
+  type ServerTransaction,
+  type ServerUser,
+} from '@drawbridge/sip';
 import type { Target } from '../decide/plan.js';
 import { bodyCrosses } from '../hide/allow.js';
 import { hide } from '../hide/hide.js';
@@ -34,7 +43,9 @@ export class Relayed implements ClientUser {
     if (withBody && !bodyCrosses(m.method, m.contentType)) return reply(415, 'forbidden');
     const flow = shard.m.flows.of(now, via, peer, j);
     if (flow === undefined) return reply(503, 'queue-full', RETRY);
-    const shared = targets.some(t => t.upstream !== undefined && identity.kind === 'subscriber' && identity.domain === t.upstream);
+    const shared = targets.some(
+      t => t.upstream !== undefined && identity.kind === 'subscriber' && identity.domain === t.upstream,
+    );
     const relayed = new Relayed(shard, m.method, shared);
     const st = shard.m.transactions.openServer(now, m, flow, UNATTENDED, tx);
     if (st === undefined) return reply(503, 'transaction-limit', RETRY);
@@ -48,16 +59,27 @@ export class Relayed implements ClientUser {
     const shard = this.#shard;
     const { transactions } = shard.m;
     const { from, to } = outerParties(shard, inbound.identity, target.identity, m);
-    const credentials = target.upstream !== undefined && inbound.identity.kind === 'subscriber' && inbound.identity.domain === target.upstream;
+    const credentials =
+      target.upstream !== undefined &&
+      inbound.identity.kind === 'subscriber' &&
+      inbound.identity.domain === target.upstream;
     const branch = transactions.newBranch();
     const tag = mint(shard);
     const { listener } = target;
     const text = buildRequest({
-      method: m.method, uri: target.uri, via: { transport: listener.transport, sentBy: listener.sentBy, branch }, maxForwards: hopsLeft(m),
-      from: `${from};tag=${tag}`, to, callId: mint(shard), cseq: 1, headers: hide(m, { credentials, challenges: false }),
+      method: m.method,
+      uri: target.uri,
+      via: { transport: listener.transport, sentBy: listener.sentBy, branch },
+      maxForwards: hopsLeft(m),
+      from: `${from};tag=${tag}`,
+      to,
+      callId: mint(shard),
+      cseq: 1,
+      headers: hide(m, { credentials, challenges: false }),
       ...(withBody ? { contentType: m.get(H.contentType), body: m.body } : {}),
     });
-    if (transactions.request(now, { method: m.method, text, branch, flow: target.flow, user: this }, tx) !== undefined) this.#open++;
+    if (transactions.request(now, { method: m.method, text, branch, flow: target.flow, user: this }, tx) !== undefined)
+      this.#open++;
   }
 
   onResponse(now: Mono, _ct: ClientTransaction, m: MessageView, tx: Tx): void {
@@ -65,7 +87,12 @@ export class Relayed implements ClientUser {
     const trust = { credentials: false, challenges: this.#challenges };
     if (m.status < 300) {
       const body = m.bodyEnd > m.bodyStart && bodyCrosses(this.#method, m.contentType);
-      this.#st?.reply(now, m.status, { headers: hide(m, trust), ...(body ? { contentType: m.get(H.contentType), body: m.body } : {}) }, tx);
+      this.#st?.reply(
+        now,
+        m.status,
+        { headers: hide(m, trust), ...(body ? { contentType: m.get(H.contentType), body: m.body } : {}) },
+        tx,
+      );
     } else {
       const status = statusAcross(m.status, this.#challenges);
       this.#note(status, hide(m, { ...trust, challenges: this.#challenges && status === m.status }));
@@ -98,4 +125,3 @@ export class Relayed implements ClientUser {
     this.#st.reply(now, best.status, { headers: best.headers, reason: 'peer-rejected' }, tx);
   }
 }
-

@@ -1,5 +1,5 @@
-import { maskUri, type Mono, own, PASS, reply, type Tx, type Verdict } from '@drawbridge/core';
-import { buildRequest, H, headerLine, type MessageView } from '@drawbridge/sip';
+import { type Mono, maskUri, own, PASS, reply, type Tx, type Verdict } from '@drawbridge/core';
+import { buildRequest, H, headerLine, type MessageView, parseNameAddr, parseUri } from '@drawbridge/sip';
 import { anchor, hasSdp, isAnchored, SDP } from '../anchor/anchor.js';
 import type { Target } from '../decide/plan.js';
 import { ALLOW_LINE, hide, outerParty } from '../hide/hide.js';
@@ -17,6 +17,7 @@ const CALLER = 'a';
 export function startCall(shard: Shard, inbound: Inbound, targets: readonly Target[], callee: string): Verdict {
   const { now, m, via, peer, j, tx, identity } = inbound;
   if (m.bodyEnd > m.bodyStart && !hasSdp(m)) return reply(415, 'sdp-unsupported', headerLine('Accept', SDP));
+  if (!hasTarget(m)) return reply(400, 'malformed-header');
   const { flows, transactions, relay, realms } = shard.m;
   const flow = flows.of(now, via, peer, j);
   if (flow === undefined) return reply(503, 'queue-full', headerLine('Retry-After', '10'));
@@ -24,24 +25,43 @@ export function startCall(shard: Shard, inbound: Inbound, targets: readonly Targ
   const ref = mintRef(shard);
   // The transaction comes first: without one there is no call to clean up.
   let call: Call | undefined;
-  const st = transactions.openServer(now, m, flow, {
-    onCancel: (at, of, cancel, out) => call?.onCancel(at, of, cancel, out),
-    onAckMissing: (at, of, out) => call?.onAckMissing(at, of, out),
-  }, tx);
+  const st = transactions.openServer(
+    now,
+    m,
+    flow,
+    {
+      onCancel: (at, of, cancel, out) => call?.onCancel(at, of, cancel, out),
+      onAckMissing: (at, of, out) => call?.onAckMissing(at, of, out),
+    },
+    tx,
+  );
   if (st === undefined) return reply(503, 'transaction-limit', headerLine('Retry-After', '10'));
   const media = relay.session({ id: ref });
   media.leg(CALLER, { realm: listener.realm.name, local: listener.bind.address, seenFrom: peer.address(j) });
   call = new Call(shard, {
-    ref, identity, media, now, invite: st, callId: own(m.callId),
+    ref,
+    identity,
+    media,
+    now,
+    invite: st,
+    callId: own(m.callId),
     caller: maskUri(`sip:${identity.kind === 'subscriber' ? identity.aor : partyOf(m)}`),
     callee: maskUri(`sip:${callee}`),
   });
   call.waiting = [...targets].sort((x, y) => y.q - x.q);
   shard.calls.set(ref, call);
   shard.traces.note(ref, call.callId, CALLER);
-  if (identity.kind === 'subscriber') shard.perSubscriber.set(identity.aor, (shard.perSubscriber.get(identity.aor) ?? 0) + 1);
+  if (identity.kind === 'subscriber')
+    shard.perSubscriber.set(identity.aor, (shard.perSubscriber.get(identity.aor) ?? 0) + 1);
   shard.m.outbox.push({
-    kind: 'call-started', ref, at: now, caller: call.caller, callee: call.callee, from: peer.get(j), realm: listener.realm.name, forks: targets.length,
+    kind: 'call-started',
+    ref,
+    at: now,
+    caller: call.caller,
+    callee: call.callee,
+    from: peer.get(j),
+    realm: listener.realm.name,
+    forks: targets.length,
   });
   ring(call, m, now, tx);
   return PASS;
@@ -81,16 +101,26 @@ function inviteFork(call: Call, target: Target, m: MessageView, now: Mono, tx: T
   if (!isAnchored(anchored)) return call.refuse(now, anchored.status, anchored.reason, '', 'caller', tx);
 
   const { from, to } = fork.parties;
-  const credentials = target.upstream !== undefined && call.identity.kind === 'subscriber' && call.identity.domain === target.upstream;
+  const credentials =
+    target.upstream !== undefined && call.identity.kind === 'subscriber' && call.identity.domain === target.upstream;
   const branch = transactions.newBranch();
   callee.inviteSeq = 1;
   const text = buildRequest({
-    method: 'INVITE', uri: target.uri, via: callee.via(branch), maxForwards: hopsLeft(m), from: `${from};tag=${callee.localTag}`, to,
-    callId: callee.callId, cseq: 1, contact: callee.contact, headers: ALLOW_LINE + hide(m, { credentials, challenges: false }),
+    method: 'INVITE',
+    uri: target.uri,
+    via: callee.via(branch),
+    maxForwards: hopsLeft(m),
+    from: `${from};tag=${callee.localTag}`,
+    to,
+    callId: callee.callId,
+    cseq: 1,
+    contact: callee.contact,
+    headers: ALLOW_LINE + hide(m, { credentials, challenges: false }),
     ...(anchored.body === '' ? {} : { contentType: SDP, body: anchored.body }),
   });
   const invite = send(shard, now, callee, { method: 'INVITE', text, branch, user: fork }, tx);
-  if (invite === undefined) return call.refuse(now, 503, 'transaction-limit', headerLine('Retry-After', '10'), 'border', tx);
+  if (invite === undefined)
+    return call.refuse(now, 503, 'transaction-limit', headerLine('Retry-After', '10'), 'border', tx);
   fork.invite = invite;
   callee.inviteOut = invite;
 }
@@ -98,29 +128,63 @@ function inviteFork(call: Call, target: Target, m: MessageView, now: Mono, tx: T
 function makeFork(call: Call, target: Target, m: MessageView): Fork {
   const { shard, invite } = call;
   const caller = new Leg({
-    id: CALLER, role: 'caller', owner: call, listener: shard.m.realms.listener(invite.flow.via), flow: invite.flow, identity: call.identity,
-    callId: call.callId, localTag: mint(shard), upstream: call.identity.kind === 'peer' ? call.identity.domain : undefined,
+    id: CALLER,
+    role: 'caller',
+    owner: call,
+    listener: shard.m.realms.listener(invite.flow.via),
+    flow: invite.flow,
+    identity: call.identity,
+    callId: call.callId,
+    localTag: mint(shard),
+    upstream: call.identity.kind === 'peer' ? call.identity.domain : undefined,
   });
   caller.inviteIn = invite;
   call.serial++;
   const callee = new Leg({
-    id: `b${call.serial}`, role: 'callee', owner: call, listener: target.listener, flow: target.flow, identity: target.identity,
-    callId: mint(shard) + mint(shard).slice(0, 6), localTag: mint(shard), upstream: target.upstream,
+    id: `b${call.serial}`,
+    role: 'callee',
+    owner: call,
+    listener: target.listener,
+    flow: target.flow,
+    identity: target.identity,
+    callId: mint(shard) + mint(shard).slice(0, 6),
+    localTag: mint(shard),
+    upstream: target.upstream,
   });
-  call.media.leg(callee.id, { realm: target.listener.realm.name, local: target.listener.bind.address, seenFrom: target.flow.peer.address(target.flow.j) });
+  call.media.leg(callee.id, {
+    realm: target.listener.realm.name,
+    local: target.listener.bind.address,
+    seenFrom: target.flow.peer.address(target.flow.j),
+  });
   shard.traces.note(call.ref, callee.callId, callee.id);
   caller.join(shard);
   callee.join(shard);
-  return new Fork(call, caller, callee, outerParties(shard, call.identity, target.identity, m));
+  return new Fork(call, caller, callee, { ...outerParties(shard, call.identity, target.identity, m), uri: target.uri });
 }
 
 /** From and To for the callee: names and domains stay, hosts that are none of ours become the domain of who they stand for. */
-export function outerParties(shard: Shard, from: Identity, to: Identity, m: MessageView): { readonly from: string; readonly to: string } {
-  const hostFor = (of: Identity) => (host: string): string => shard.m.domains.lookup(host)?.name ?? (of.kind === 'none' ? 'anonymous.invalid' : of.domain);
+export function outerParties(
+  shard: Shard,
+  from: Identity,
+  to: Identity,
+  m: MessageView,
+): { readonly from: string; readonly to: string } {
+  const hostFor =
+    (of: Identity) =>
+    (host: string): string =>
+      shard.m.domains.lookup(host)?.name ?? (of.kind === 'none' ? 'anonymous.invalid' : of.domain);
   return {
     from: outerParty(m.get(H.from), hostFor(from), 'sip:anonymous@anonymous.invalid'),
     to: outerParty(m.get(H.to), hostFor(to), 'sip:anonymous@anonymous.invalid'),
   };
+}
+
+/** RFC 3261 §8.1.1.8: what opens a dialog says where its sender is reached, in a URI that a request can carry. */
+export function hasTarget(m: MessageView): boolean {
+  const contacts = m.list(H.contact);
+  const uri = contacts.length === 1 ? (parseNameAddr(contacts[0] ?? '')?.uri ?? '') : '';
+  const scheme = parseUri(uri)?.scheme;
+  return (scheme === 'sip' || scheme === 'sips') && !uri.includes(' ');
 }
 
 /** RFC 7332: the count goes on across a B2BUA. */

@@ -1,6 +1,15 @@
 import { type Mono, own, PASS, type Reason, reply, type Tx, type Verdict, Waiting } from '@drawbridge/core';
 import {
-  buildRequest, type ClientTransaction, type ClientUser, Dialog, H, headerLine, type MessageView, parseExpires, type ServerTransaction, type ServerUser,
+  buildRequest,
+  type ClientTransaction,
+  type ClientUser,
+  Dialog,
+  H,
+  headerLine,
+  type MessageView,
+  parseExpires,
+  type ServerTransaction,
+  type ServerUser,
 } from '@drawbridge/sip';
 import type { Target } from '../decide/plan.js';
 import { hide } from '../hide/hide.js';
@@ -9,7 +18,7 @@ import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { mint, mintRef } from './identifier.js';
 import { Leg, type LegOwner, sharesUpstream } from './leg.js';
-import { hopsLeft, outerParties } from './setup.js';
+import { hasTarget, hopsLeft, outerParties } from './setup.js';
 import { statusAcross } from './status.js';
 
 /** RFC 6665 §3.1.1 leaves it to the event; nobody may hold state here for longer than this without a refresh. */
@@ -60,6 +69,7 @@ export class Subscription extends Waiting implements LegOwner {
 /** A new SUBSCRIBE across the border. */
 export function startSubscription(shard: Shard, inbound: Inbound, target: Target): Verdict {
   const { now, m, via, peer, j, tx, identity } = inbound;
+  if (!hasTarget(m)) return reply(400, 'malformed-header');
   if (shard.subscriptions.size >= shard.o.calls.max) return reply(503, 'call-limit', RETRY);
   const flow = shard.m.flows.of(now, via, peer, j);
   const opened: ServerUser = { onCancel() {}, onAckMissing() {} };
@@ -70,12 +80,26 @@ export function startSubscription(shard: Shard, inbound: Inbound, target: Target
   const legs = { subscriber: undefined as Leg | undefined, notifier: undefined as Leg | undefined };
   const subscription = new Subscription(shard, mintRef(shard), owner => {
     const subscriber = new Leg({
-      id: 'a', role: 'caller', owner, listener: shard.m.realms.listener(via), flow, identity, callId: own(m.callId), localTag: mint(shard),
+      id: 'a',
+      role: 'caller',
+      owner,
+      listener: shard.m.realms.listener(via),
+      flow,
+      identity,
+      callId: own(m.callId),
+      localTag: mint(shard),
       upstream: identity.kind === 'peer' ? identity.domain : undefined,
     });
     const notifier = new Leg({
-      id: 'b1', role: 'callee', owner, listener: target.listener, flow: target.flow, identity: target.identity, callId: mint(shard),
-      localTag: mint(shard), upstream: target.upstream,
+      id: 'b1',
+      role: 'callee',
+      owner,
+      listener: target.listener,
+      flow: target.flow,
+      identity: target.identity,
+      callId: mint(shard),
+      localTag: mint(shard),
+      upstream: target.upstream,
     });
     subscriber.peer = notifier;
     notifier.peer = subscriber;
@@ -90,12 +114,20 @@ export function startSubscription(shard: Shard, inbound: Inbound, target: Target
   subscription.keepFor(now, 64);
   const branch = shard.m.transactions.newBranch();
   const text = buildRequest({
-    method: 'SUBSCRIBE', uri: target.uri, via: notifier.via(branch), maxForwards: hopsLeft(m), from: `${parties.from};tag=${notifier.localTag}`,
-    to: parties.to, callId: notifier.callId, cseq: 1, contact: notifier.contact,
+    method: 'SUBSCRIBE',
+    uri: target.uri,
+    via: notifier.via(branch),
+    maxForwards: hopsLeft(m),
+    from: `${parties.from};tag=${notifier.localTag}`,
+    to: parties.to,
+    callId: notifier.callId,
+    cseq: 1,
+    contact: notifier.contact,
     headers: hide(m, { credentials: sharesUpstream(subscriber, notifier), challenges: false }),
   });
-  const user = new FirstSubscribe(subscription, st, subscriber, notifier, parties);
-  if (send(shard, now, notifier, { method: 'SUBSCRIBE', text, branch, user }, tx) === undefined) user.fail(now, 503, RETRY, tx);
+  const user = new FirstSubscribe(subscription, st, subscriber, notifier, parties, target.uri);
+  if (send(shard, now, notifier, { method: 'SUBSCRIBE', text, branch, user }, tx) === undefined)
+    user.fail(now, 503, RETRY, tx);
   return PASS;
 }
 
@@ -106,8 +138,17 @@ class FirstSubscribe implements ClientUser {
   readonly #subscriber: Leg;
   readonly #notifier: Leg;
   readonly #parties: { readonly from: string; readonly to: string };
+  readonly #uri: string;
 
-  constructor(subscription: Subscription, st: ServerTransaction, subscriber: Leg, notifier: Leg, parties: { readonly from: string; readonly to: string }) {
+  constructor(
+    subscription: Subscription,
+    st: ServerTransaction,
+    subscriber: Leg,
+    notifier: Leg,
+    parties: { readonly from: string; readonly to: string },
+    uri: string,
+  ) {
+    this.#uri = uri;
     this.#subscription = subscription;
     this.#st = st;
     this.#subscriber = subscriber;
@@ -124,14 +165,28 @@ class FirstSubscribe implements ClientUser {
     }
     const notifier = this.#notifier;
     notifier.dialog ??= Dialog.asClient(
-      { callId: notifier.callId, localTag: notifier.localTag, localUri: this.#parties.from, remoteUri: this.#parties.to, localSeq: 1 }, m, ct.flow,
+      {
+        callId: notifier.callId,
+        localTag: notifier.localTag,
+        localUri: this.#parties.from,
+        remoteUri: this.#parties.to,
+        localSeq: 1,
+      },
+      m,
+      ct.flow,
     );
+    if (notifier.dialog.remoteTarget === '') notifier.dialog.remoteTarget = this.#uri;
     const granted = parseExpires(m.get(H.expires));
     this.#subscription.keepFor(now, granted >= 0 ? granted : 3600);
-    this.#st.reply(now, m.status, {
-      toTag: this.#subscriber.localTag,
-      headers: headerLine('Contact', this.#subscriber.contact) + hide(m, { credentials: false, challenges: false }),
-    }, tx);
+    this.#st.reply(
+      now,
+      m.status,
+      {
+        toTag: this.#subscriber.localTag,
+        headers: headerLine('Contact', this.#subscriber.contact) + hide(m, { credentials: false, challenges: false }),
+      },
+      tx,
+    );
   }
 
   onTimeout(now: Mono, _ct: ClientTransaction, tx: Tx): void {
@@ -151,9 +206,10 @@ class FirstSubscribe implements ClientUser {
 /** A NOTIFY that overtook the 200 to its SUBSCRIBE makes the dialog (RFC 6665 §4.4.1). */
 export function adoptNotify(leg: Leg, m: MessageView): void {
   if (leg.dialog !== undefined || m.method !== 'NOTIFY' || !(leg.call instanceof Subscription)) return;
-  leg.dialog = Dialog.asServer(m, leg.localTag, leg.flow);
+  const dialog = Dialog.asServer(m, leg.localTag, leg.flow);
+  if (dialog.remoteTarget === '') return;
+  leg.dialog = dialog;
   leg.dialog.confirm();
   leg.dialog.localSeq = 1;
   leg.dialog.remoteSeq = m.cseq - 1;
 }
-

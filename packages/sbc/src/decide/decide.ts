@@ -12,7 +12,10 @@ const RETRY = headerLine('Retry-After', '10');
 export function decide(shard: Shard, inbound: Inbound): Plan | Verdict {
   const { m } = inbound;
   const uri = parseUri(m.uri);
-  if (uri === undefined) return m.uri.includes(':') && !/^sips?:/i.test(m.uri) ? reply(416, 'unsupported-scheme') : reply(400, 'malformed-uri');
+  if (uri === undefined)
+    return m.uri.includes(':') && !/^sips?:/i.test(m.uri)
+      ? reply(416, 'unsupported-scheme')
+      : reply(400, 'malformed-uri');
   if (uri.scheme !== 'sip') return reply(416, 'unsupported-scheme');
   if (m.has(H.route) && !ownRoutes(shard, inbound)) return reply(403, 'foreign-route');
   if (m.method === 'REGISTER') {
@@ -33,7 +36,9 @@ export function decide(shard: Shard, inbound: Inbound): Plan | Verdict {
 function ownRoutes(shard: Shard, { m }: Inbound): boolean {
   return m.list(H.route).every(value => {
     const route = parseUri(parseNameAddr(value)?.uri ?? '');
-    return route !== undefined && (shard.m.realms.isOwn(route.host) || shard.m.domains.lookup(route.host) !== undefined);
+    return (
+      route !== undefined && (shard.m.realms.isOwn(route.host) || shard.m.domains.lookup(route.host) !== undefined)
+    );
   });
 }
 
@@ -53,7 +58,8 @@ function targetsOf(shard: Shard, inbound: Inbound, uri: SipUri): Plan | Verdict 
   if (identity.kind === 'peer' && (realms.isOwn(uri.host) || domains.lookup(uri.host)?.name === identity.domain)) {
     // An upstream calls the contact that we registered there (RFC 3261 §10: its user part is ours).
     const binding = registrar.byOpaque(uri.user ?? '');
-    if (binding?.kind === 'upstream' && binding.domain === identity.domain) return toBindings(shard, [binding], binding.aor);
+    if (binding?.kind === 'upstream' && binding.domain === identity.domain)
+      return toBindings(shard, [binding], binding.aor);
   }
   const to = domains.address(m.uri);
   if (to === undefined) return reply(404, 'unknown-domain');
@@ -63,7 +69,9 @@ function targetsOf(shard: Shard, inbound: Inbound, uri: SipUri): Plan | Verdict 
   }
   const bindings = registrar.lookup(to.aor);
   if (bindings.length > 0) return toBindings(shard, bindings, to.aor);
-  return subscribers.get(to.user, to.domain.name) === undefined ? reply(404, 'not-found') : reply(480, 'not-registered');
+  return subscribers.get(to.user, to.domain.name) === undefined
+    ? reply(404, 'not-found')
+    : reply(480, 'not-registered');
 }
 
 function toBindings(shard: Shard, bindings: readonly Binding[], callee: string): Plan | Verdict {
@@ -83,7 +91,13 @@ function toBindings(shard: Shard, bindings: readonly Binding[], callee: string):
 }
 
 /** The first next hop that we can send to; the Request-URI's host stays the domain's, so that digests pass end to end. */
-function toUpstream(shard: Shard, { now }: Inbound, domain: UpstreamDomain, callee: string, uri: SipUri): Plan | Verdict {
+function toUpstream(
+  shard: Shard,
+  { now }: Inbound,
+  domain: UpstreamDomain,
+  callee: string,
+  uri: SipUri,
+): Plan | Verdict {
   for (const next of domain.next) {
     const flow = shard.m.flows.dialled(now, next.listener.via, next.endpoint);
     if (flow === undefined) continue;

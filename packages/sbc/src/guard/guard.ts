@@ -1,8 +1,8 @@
-import { drop, isStream, type Mono, PASS, type Rx, type Tx, type Verdict } from '@drawbridge/core';
-import { Endpoints } from '@drawbridge/core';
+import { drop, Endpoints, isStream, type Mono, PASS, type Rx, type Tx, type Verdict } from '@drawbridge/core';
 import type { Shard } from '../shard.js';
 
 const MAX_DATAGRAM = 65_507;
+const STUN_HEADER = 20;
 const CRLF = '\r\n';
 const scratch = new Endpoints(1);
 
@@ -14,9 +14,9 @@ export function guard(shard: Shard, now: Mono, rx: Rx, i: number, tx: Tx): Verdi
   if (!shard.m.realms.accepts(via, rx.peer, i)) return drop('foreign-network');
   const first = len === 0 ? 0 : rx.bytes[at]!;
   if (isStream(via)) return len < 16 ? drop('too-short') : PASS;
+  // RFC 7983: 0 … 3 is STUN, whose header alone has 20 bytes. Requests begin with a letter, responses with S.
+  if (first < 4 && len >= STUN_HEADER) return drop('stun');
   if (first === 13 || first === 10 || first === 0) return keepalive(shard, now, rx, i, tx);
-  // RFC 7983: 0 … 3 is STUN. Requests begin with a letter, responses with S.
-  if (first < 4) return drop('stun');
   if (len < 16) return drop('too-short');
   if (len > MAX_DATAGRAM) return drop('too-long');
   return (first | 32) >= 97 && (first | 32) <= 122 ? PASS : drop('not-sip');

@@ -6,15 +6,43 @@ import { H, HEADER_IDS, type HeaderId, headerName } from '@drawbridge/sip';
  * `hide` or carried only where the comment says.
  */
 const AS_IS: readonly HeaderId[] = [
-  H.subject, H.priority, H.organization, H.date, H.accept, H.acceptEncoding, H.acceptLanguage,
-  H.contentLanguage, H.contentDisposition, H.contentEncoding, H.mimeVersion, H.privacy, H.event, H.allowEvents,
-  H.subscriptionState, H.expires, H.minExpires, H.retryAfter, H.sipEtag, H.sipIfMatch, H.suppressIfMatch, H.infoPackage,
-  H.recvInfo, H.answerMode, H.requestDisposition, H.userToUser, H.unsupported,
+  H.subject,
+  H.priority,
+  H.organization,
+  H.date,
+  H.accept,
+  H.acceptEncoding,
+  H.acceptLanguage,
+  H.contentLanguage,
+  H.contentDisposition,
+  H.contentEncoding,
+  H.mimeVersion,
+  H.privacy,
+  H.event,
+  H.allowEvents,
+  H.subscriptionState,
+  H.expires,
+  H.minExpires,
+  H.retryAfter,
+  H.sipEtag,
+  H.sipIfMatch,
+  H.suppressIfMatch,
+  H.infoPackage,
+  H.recvInfo,
+  H.answerMode,
+  H.requestDisposition,
+  H.userToUser,
+  H.unsupported,
 ];
 
 /** Of the caller's own credentials and the upstream's own challenges: between a subscriber and his upstream domain only. */
 const CREDENTIALS: readonly HeaderId[] = [H.authorization, H.proxyAuthorization];
-const CHALLENGES: readonly HeaderId[] = [H.wwwAuthenticate, H.proxyAuthenticate, H.authenticationInfo, H.proxyAuthenticationInfo];
+const CHALLENGES: readonly HeaderId[] = [
+  H.wwwAuthenticate,
+  H.proxyAuthenticate,
+  H.authenticationInfo,
+  H.proxyAuthenticationInfo,
+];
 
 const PASS_AS_IS = 1;
 const PASS_CREDENTIAL = 2;
@@ -30,16 +58,40 @@ for (const h of CHALLENGES) CROSSING[h] = PASS_CHALLENGE;
 CROSSING[H.supported] = REWRITE_SUPPORTED;
 CROSSING[H.reason] = REWRITE_REASON;
 
-export const CROSS = { asIs: PASS_AS_IS, credential: PASS_CREDENTIAL, challenge: PASS_CHALLENGE, supported: REWRITE_SUPPORTED, reason: REWRITE_REASON } as const;
+export const CROSS = {
+  asIs: PASS_AS_IS,
+  credential: PASS_CREDENTIAL,
+  challenge: PASS_CHALLENGE,
+  supported: REWRITE_SUPPORTED,
+  reason: REWRITE_REASON,
+} as const;
 
 /** Option tags that we relay faithfully between legs; the others need a part of us that isn't there yet. */
 export const OPTION_TAGS: ReadonlySet<string> = new Set(['norefersub', 'eventlist', 'tdialog', 'histinfo-lbyr']);
 
 /** Bodies that may cross, per method, besides SDP (which `anchor` rewrites). */
 const BODIES: Readonly<Record<string, ReadonlySet<string>>> = {
-  INFO: new Set(['application/dtmf-relay', 'application/dtmf', 'application/media_control+xml', 'application/vnd.nortelnetworks.digits']),
-  MESSAGE: new Set(['text/plain', 'text/html', 'message/cpim', 'application/im-iscomposing+xml', 'message/imdn+xml', 'application/json']),
-  NOTIFY: new Set(['application/simple-message-summary', 'application/pidf+xml', 'message/sipfrag', 'application/watcherinfo+xml', 'text/plain']),
+  INFO: new Set([
+    'application/dtmf-relay',
+    'application/dtmf',
+    'application/media_control+xml',
+    'application/vnd.nortelnetworks.digits',
+  ]),
+  MESSAGE: new Set([
+    'text/plain',
+    'text/html',
+    'message/cpim',
+    'application/im-iscomposing+xml',
+    'message/imdn+xml',
+    'application/json',
+  ]),
+  NOTIFY: new Set([
+    'application/simple-message-summary',
+    'application/pidf+xml',
+    'message/sipfrag',
+    'application/watcherinfo+xml',
+    'text/plain',
+  ]),
   PUBLISH: new Set(['application/pidf+xml']),
   SUBSCRIBE: new Set(['application/resource-lists+xml', 'application/simple-filter+xml']),
 };

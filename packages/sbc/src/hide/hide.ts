@@ -11,7 +11,10 @@ export function hide(m: MessageView, trust: { readonly credentials: boolean; rea
   const n = m.count;
   for (let i = 0; i < n; i++) {
     const how = CROSSING[m.id(i)]!;
-    const asIs = how === CROSS.asIs || (how === CROSS.credential && trust.credentials) || (how === CROSS.challenge && trust.challenges);
+    const asIs =
+      how === CROSS.asIs ||
+      (how === CROSS.credential && trust.credentials) ||
+      (how === CROSS.challenge && trust.challenges);
     if (asIs) {
       if (run < 0) run = m.lineAt(i);
       continue;

@@ -1,4 +1,4 @@
-import { isStream, PASS, type Reason, reply, type Verdict, drop } from '@drawbridge/core';
+import { drop, isStream, PASS, type Reason, reply, type Verdict } from '@drawbridge/core';
 import { H, headerLine, tokenList } from '@drawbridge/sip';
 import type { Inbound } from '../inbound.js';
 
@@ -23,7 +23,8 @@ export function parse(inbound: Inbound, text: string): Verdict {
 function required({ m }: Inbound): Verdict {
   const unknown: string[] = [];
   for (const h of [H.require, H.proxyRequire]) {
-    for (const value of m.list(h)) for (const tag of tokenList(value) ?? [value]) if (!SUPPORTED.has(tag.toLowerCase())) unknown.push(tag);
+    for (const value of m.list(h))
+      for (const tag of tokenList(value) ?? [value]) if (!SUPPORTED.has(tag.toLowerCase())) unknown.push(tag);
   }
   return unknown.length === 0 ? PASS : reply(420, 'unknown-extension', headerLine('Unsupported', unknown.join(', ')));
 }

@@ -16,4 +16,3 @@ export interface Outgoing {
 export function send(shard: Shard, now: Mono, leg: Leg, r: Outgoing, tx: Tx): ClientTransaction | undefined {
   return shard.m.transactions.request(now, { ...r, flow: shard.wayTo(leg) }, tx);
 }
-

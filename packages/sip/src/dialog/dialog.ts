@@ -94,7 +94,7 @@ export class Dialog {
         remoteUri: withoutTag(m.get(H.from)),
       },
       contactOf(m),
-      m.list(H.recordRoute).map(own),
+      routesOf(m),
       0,
       m.cseq,
       'early',
@@ -113,7 +113,7 @@ export class Dialog {
         remoteUri: ours.remoteUri,
       },
       contactOf(m),
-      m.list(H.recordRoute).map(own).reverse(),
+      routesOf(m).reverse(),
       ours.localSeq,
       -1,
       m.status >= 200 ? 'confirmed' : 'early',
@@ -129,7 +129,7 @@ export class Dialog {
     if (this.state !== 'early') return;
     this.state = 'confirmed';
     if (m === undefined) return;
-    this.routeSet = m.list(H.recordRoute).map(own).reverse();
+    this.routeSet = routesOf(m).reverse();
     this.refresh(m);
   }
 
@@ -193,10 +193,23 @@ export class Dialog {
   }
 }
 
-/** First Contact's URI, '' when there is none. */
+/** First Contact's URI, '' when there is none that a request can be sent to. */
 function contactOf(m: MessageView): string {
-  const value = m.list(H.contact)[0];
-  return value === undefined ? '' : (parseNameAddr(value)?.uri ?? '');
+  if (!m.has(H.contact)) return '';
+  const uri = parseNameAddr(m.list(H.contact)[0] ?? '')?.uri ?? '';
+  return isTarget(uri) ? uri : '';
+}
+
+/** Record-Route values as Route values. One that can't be sent to makes the rest useless as well: then there are none. */
+function routesOf(m: MessageView): string[] {
+  if (!m.has(H.recordRoute)) return [];
+  const routes = m.list(H.recordRoute);
+  return routes.every(r => isTarget(parseNameAddr(r)?.uri ?? '')) ? routes.map(own) : [];
+}
+
+/** Fit to stand as a Request-URI: a SIP URI that holds nothing which would end it early. */
+function isTarget(uri: string): boolean {
+  return /^sips?:[!-~]+$/i.test(uri) && parseUri(uri) !== undefined;
 }
 
 /** A From or To value with its URI in angle brackets and nothing behind: what a tag can be added to. */

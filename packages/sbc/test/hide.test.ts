@@ -1,0 +1,269 @@
+import { H, MessageView } from '@drawbridge/sip';
+import t from 'tap';
+import { crossingNames } from '../src/hide/allow.js';
+import { BorderWorld, CORE_UDP, PBX, talking, type Wire } from './harness.js';
+
+/** What an inner side must not show to the other: each string is put into what that side says, and looked for in what leaves. */
+interface Mark {
+  readonly name: string;
+  readonly text: string;
+}
+
+/** Messages that crossed toward `peer`; with hiding off that would be what the other side said. */
+function found(texts: readonly string[], marks: readonly Mark[]): string[] {
+  return marks.filter(mark => texts.some(text => text.includes(mark.text))).map(mark => mark.name);
+}
+
+const texts = (wires: readonly Wire[], direction: Wire['direction'], peer: string): string[] =>
+  wires.filter(w => w.direction === direction && w.peer === peer).map(w => w.text);
+
+const HEADERS = (where: string): string =>
+  [
+    `Record-Route: <sip:rr.${where}.invalid;lr>`,
+    `Call-Info: <http://ci.${where}.invalid/icon.png>;purpose=icon`,
+    `Alert-Info: <http://ai.${where}.invalid/ring.wav>`,
+    `Error-Info: <sip:ei.${where}.invalid>`,
+    `Warning: 399 w.${where}.invalid "made by w2.${where}.invalid"`,
+    `Reason: SIP;cause=200;text="by r.${where}.invalid"`,
+    `History-Info: <sip:hi.${where}.invalid>;index=1`,
+    `P-Asserted-Identity: <sip:pai@pai.${where}.invalid>`,
+    `P-Preferred-Identity: <sip:ppi@ppi.${where}.invalid>`,
+    `P-Charging-Vector: icid-value=pcv.${where}.invalid`,
+    `Remote-Party-ID: <sip:rpi@rpi.${where}.invalid>`,
+    `Diversion: <sip:d@d.${where}.invalid>`,
+    `In-Reply-To: irt@${where}.invalid`,
+    `Reply-To: <sip:rt@rt.${where}.invalid>`,
+    `User-Agent: ua.${where}.invalid/1.0`,
+    `Server: sv.${where}.invalid/1.0`,
+    `Session-ID: 0123456789abcdef0123456789abcdef;remote=sid.${where}`,
+    `X-Secret-${where}: yes`,
+    `Subject: about ${where === 'caller' ? 'lunch' : 'dinner'}`,
+    '',
+  ].join('\r\n');
+
+function marksOf(where: string, inner: string, ids: readonly string[]): Mark[] {
+  return [
+    ...['rr', 'ci', 'ai', 'ei', 'w', 'w2', 'r', 'hi', 'pai', 'ppi', 'pcv', 'rpi', 'd', 'rt', 'ua', 'sv'].map(name => ({
+      name,
+      text: `${name}.${where}.invalid`,
+    })),
+    { name: 'in-reply-to', text: `irt@${where}.invalid` },
+    { name: 'session-id', text: `sid.${where}` },
+    { name: 'unknown header', text: `X-Secret-${where}` },
+    { name: 'inner address', text: inner },
+    ...ids.map((text, i) => ({ name: `identifier ${i}`, text })),
+  ];
+}
+
+t.test(
+  'neither side of a call sees anything of the other’s inside; the same scan over what was said finds every mark',
+  async t => {
+    const world = new BorderWorld();
+    const alice = world.phone('alice', { at: '198.51.100.1:5060', inner: '192.168.77.5:5062' }).register();
+    const bob = world.phone('bob', { at: '198.51.100.2:6060', inner: '172.16.5.9:5070' }).register();
+    world.wires.length = 0;
+
+    const a = alice.invite('sip:bob@example.org', {
+      headers: HEADERS('caller'),
+      callId: 'callid-of-caller@192.168.77.5',
+    });
+    const b = bob.called();
+    b.answer(183, { headers: HEADERS('callee'), sdp: bob.sdp() });
+    a.expect(183);
+    b.answer(200, { headers: HEADERS('callee'), sdp: bob.sdp() });
+    bob.next('ACK');
+    a.expect(200);
+    a.send('ACK', { headers: HEADERS('caller') });
+    a.send('INFO', { headers: HEADERS('caller'), body: 'Signal=1\r\n', contentType: 'application/dtmf-relay' });
+    b.reply(bob.next('INFO'), 200, { headers: HEADERS('callee') });
+    alice.next(200);
+    b.send('INVITE', { sdp: bob.sdp({ version: 2 }), headers: HEADERS('callee') });
+    bob.next(100);
+    a.reply(alice.next('INVITE'), 200, { sdp: alice.sdp({ version: 2 }), headers: HEADERS('caller') });
+    bob.next(200);
+    alice.next('ACK');
+    b.send('ACK');
+    b.send('BYE', { headers: HEADERS('callee') });
+    alice.next('BYE');
+    bob.next(200);
+
+    const callerMarks = marksOf('caller', '192.168.77.5', [a.callId, a.localTag, a.branch]);
+    const calleeMarks = marksOf('callee', '172.16.5.9', [b.localTag]);
+    t.same(found(texts(world.wires, 'out', bob.at), callerMarks), [], 'nothing of the caller reached the callee');
+    t.same(found(texts(world.wires, 'out', alice.at), calleeMarks), [], 'nothing of the callee reached the caller');
+    // The control: with hiding off the callee would have got what the caller said, and the other way round.
+    t.same(
+      found(texts(world.wires, 'in', alice.at), callerMarks),
+      callerMarks.map(m => m.name),
+    );
+    t.same(
+      found(texts(world.wires, 'in', bob.at), calleeMarks),
+      calleeMarks.map(m => m.name),
+    );
+    t.match(texts(world.wires, 'out', bob.at).join(''), /Subject: about lunch/, 'what may cross does');
+    t.match(
+      texts(world.wires, 'out', alice.at).join(''),
+      /Reason: SIP;cause=200\r\n/,
+      'the cause crosses, its text does not',
+    );
+  },
+);
+
+t.test('failures hide as much as successes do', async t => {
+  const world = new BorderWorld();
+  const alice = world.phone('alice', { at: '198.51.100.1:5060', inner: '192.168.77.5:5062' }).register();
+  const bob = world.phone('bob', { at: '198.51.100.2:6060', inner: '172.16.5.9:5070' }).register();
+  world.wires.length = 0;
+  for (const status of [180, 302, 404, 486, 500, 603]) {
+    const a = alice.invite('sip:bob@example.org');
+    const b = bob.called();
+    b.answer(status, { headers: `${HEADERS('callee')}${status === 302 ? 'Contact: <sip:bob@172.16.5.9>\r\n' : ''}` });
+    if (status < 200) b.answer(480, { headers: HEADERS('callee') });
+    alice.inbox.length = 0;
+    bob.inbox.length = 0;
+    alice.send(a.text('ACK', { branch: a.branch, cseq: a.cseq }));
+  }
+  const marks = marksOf('callee', '172.16.5.9', []);
+  t.same(found(texts(world.wires, 'out', alice.at), marks), []);
+  t.same(
+    found(texts(world.wires, 'in', bob.at), marks),
+    marks.map(m => m.name),
+    'the control',
+  );
+});
+
+t.test('spelling does not help a header across: case, compact form, white space, folds, duplicates', async t => {
+  const world = new BorderWorld();
+  const alice = world.phone('alice', { at: '198.51.100.1:5060' }).register();
+  const bob = world.phone('bob', { at: '198.51.100.2:6060' }).register();
+  const smuggled = [
+    'P-Asserted-Identity : <sip:boss@example.org>',
+    'p-asserted-identity\t: <sip:boss@example.org>',
+    'P-ASSERTED-IDENTITY:\r\n <sip:boss@example.org>',
+    'pAI: <sip:boss@example.org>',
+    'P-Asserted-Identity: <sip:boss@example.org>\r\nP-Asserted-Identity: <sip:boss@example.org>',
+  ];
+  for (const line of smuggled) {
+    const a = alice.invite('sip:bob@example.org', { headers: `${line}\r\n` });
+    const b = bob.called();
+    t.notMatch(b.invite?.text, /boss/, JSON.stringify(line));
+    b.answer(486);
+    bob.inbox.length = 0;
+    alice.inbox.length = 0;
+    alice.send(a.text('ACK', { branch: a.branch, cseq: a.cseq }));
+  }
+  // The control: these spellings of a header that may cross do.
+  for (const line of ['Subject: boss', 's: boss', 'SUBJECT\t: boss', 'Subject:\r\n boss']) {
+    const a = alice.invite('sip:bob@example.org', { headers: `${line}\r\n` });
+    const b = bob.called();
+    t.equal(b.invite?.get(H.subject), 'boss', JSON.stringify(line));
+    b.answer(486);
+    bob.inbox.length = 0;
+    alice.inbox.length = 0;
+    alice.send(a.text('ACK', { branch: a.branch, cseq: a.cseq }));
+  }
+});
+
+t.test('From and To keep name, user and domain, and lose the rest', async t => {
+  const world = new BorderWorld();
+  const alice = world.phone('alice', { at: '198.51.100.1:5060' }).register();
+  const bob = world.phone('bob', { at: '198.51.100.2:6060' }).register();
+  const a = alice.invite('sip:bob@example.org', {
+    from: '"Alice \\"A\\" Liddell" <sip:alice@example.org:5062;transport=udp;x=192.168.77.5>',
+  });
+  const b = bob.called();
+  t.equal(b.invite?.get(H.from), `"Alice \\"A\\" Liddell" <sip:alice@example.org>;tag=${b.remoteTag}`);
+  t.equal(b.invite?.get(H.to), '<sip:bob@example.org>');
+  b.answer(486);
+  t.ok(a);
+});
+
+t.test('no extension that needs a part of us which is not there is offered across', async t => {
+  const world = new BorderWorld();
+  const alice = world.phone('alice', { at: '198.51.100.1:5060' }).register();
+  const bob = world.phone('bob', { at: '198.51.100.2:6060' }).register();
+  alice.invite('sip:bob@example.org', {
+    headers:
+      'Supported: 100rel, timer, replaces, path, outbound, gruu\r\nSession-Expires: 1800\r\nMin-SE: 90\r\nAllow: PRACK, INVITE, REFER\r\n',
+  });
+  const invite = bob.next('INVITE');
+  t.notMatch(invite.get(H.supported), /100rel|timer|replaces|path|outbound|gruu/);
+  t.equal(invite.get(H.sessionExpires), '');
+  t.notMatch(invite.list(H.allow).join(), /PRACK/);
+  t.match(invite.list(H.allow).join(), /INVITE/);
+});
+
+t.test('credentials of a caller go to his upstream and nowhere else', async t => {
+  const world = new BorderWorld();
+  const alice = world.phone('alice', { at: '198.51.100.1:5060' }).register();
+  const bob = world.phone('bob', { at: '198.51.100.2:6060' }).register();
+  alice.invite('sip:bob@example.org');
+  const invite = bob.next('INVITE');
+  t.equal(invite.has(H.proxyAuthorization), false, 'the password of a local domain is ours to check');
+  t.equal(
+    texts(world.wires, 'in', alice.at).some(text => text.includes('Proxy-Authorization')),
+    true,
+    'the control: it was there',
+  );
+
+  const pbx = world.phone('pbx', { at: PBX, inner: '10.0.0.5:5060', via: CORE_UDP, domain: 'pbx.example.net' });
+  alice.send(
+    alice.request({
+      method: 'MESSAGE',
+      uri: 'sip:200@pbx.example.net',
+      to: '<sip:200@pbx.example.net>',
+      body: 'hi',
+      headers: 'Authorization: Digest username="alice",realm="pbx.example.net",nonce="n",uri="x",response="secret"\r\n',
+    }),
+  );
+  t.same(
+    pbx.inbox.filter(m => m.text.includes('secret')),
+    [],
+    'nor do credentials in somebody’s name go to an upstream that he does not belong to',
+  );
+});
+
+t.test('every text that leaves is one message: nothing that a peer says ends a line early', async t => {
+  const world = new BorderWorld();
+  const { alice, bob } = talking(world);
+  const view = new MessageView();
+  for (const value of ['x\r\n y', 'x\t\ty', '"\\"', 'x;y=z', '\x80\xff', 'Bye\r\n\tEvil: yes']) {
+    alice.send('INFO', {
+      headers: `Subject: ${value}\r\n`,
+      body: 'Signal=1\r\n',
+      contentType: 'application/dtmf-relay',
+    });
+    const info = bob.phone.inbox.shift();
+    if (info !== undefined) {
+      t.equal(view.parse(info.text), undefined);
+      t.equal(info.named('Evil'), '');
+      bob.reply(info, 200);
+    }
+    alice.phone.inbox.length = 0;
+  }
+});
+
+t.test('the list of what crosses is short and names no address', async t => {
+  const names = crossingNames();
+  t.ok(names.length < 45, `${names.length}`);
+  for (const never of [
+    'Via',
+    'Record-Route',
+    'Route',
+    'Contact',
+    'Call-ID',
+    'Warning',
+    'Refer-To',
+    'Replaces',
+    'History-Info',
+    'P-Asserted-Identity',
+    'Call-Info',
+    'User-Agent',
+    'Server',
+    'Path',
+    'Service-Route',
+    'Diversion',
+  ]) {
+    t.notOk(names.includes(never), never);
+  }
+});
