@@ -65,22 +65,24 @@ export function scanNameAddr(s: string, from: number, to: number, span: NameAddr
 }
 
 /**
- * The common forms, `<sip:…>` and `"…" <sip:…>`, by searches alone; index of what follows the `>`, -1 when the value
- * must be read closely. Bytes of the URI other than SP aren't looked at: `parseNameAddr` does when it is taken apart.
+ * The common forms, `<sip:…>` and `"…" <sip:…>`, by searches alone: sets the URI and `params` of the span. False when the
+ * value must be read closely. Bytes of the URI other than SP aren't looked at: `parseNameAddr` does when it is taken apart.
  */
-export function quickNameAddr(s: string, from: number, to: number): number {
+export function quickNameAddr(s: string, from: number, to: number, span: NameAddrSpan): boolean {
   let angle = from;
   if (s.charCodeAt(from) === 34) {
     const close = s.indexOf('"', from + 1);
     const slash = s.indexOf('\\', from);
-    if (close < 0 || s.charCodeAt(close + 1) !== 32 || (slash >= 0 && slash < close)) return -1;
+    if (close < 0 || s.charCodeAt(close + 1) !== 32 || (slash >= 0 && slash < close)) return false;
     angle = close + 2;
   }
   const end = s.indexOf('>', angle);
+  if (s.charCodeAt(angle) !== 60 || end < angle + 6 || end >= to || !s.startsWith('sip:', angle + 1)) return false;
   const space = s.indexOf(' ', angle);
-  if (s.charCodeAt(angle) !== 60 || !s.startsWith('sip:', angle + 1) || end < 0 || end >= to || end < angle + 6)
-    return -1;
-  return space >= 0 && space < end ? -1 : end + 1;
+  span.uri = angle + 1;
+  span.uriEnd = end;
+  span.params = end + 1;
+  return space < 0 || space > end;
 }
 
 function scanAngle(s: string, angle: number, to: number, span: NameAddrSpan): boolean {

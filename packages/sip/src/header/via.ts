@@ -75,28 +75,48 @@ export function scanVia(s: string, from: number, to: number, span: ViaSpan): boo
 export function quickVia(s: string, from: number, to: number, span: ViaSpan): boolean {
   const host = s.indexOf(' ', from) + 1;
   const semi = s.indexOf(';', from);
-  if (host === 0 || semi < 0 || semi >= to || host > semi || !s.startsWith('SIP/2.0/', from) || host - from < 11) return false;
+  if (host === 0 || semi < 0 || semi >= to || host > semi || !s.startsWith('SIP/2.0/', from) || host - from < 11)
+    return false;
   const space = s.indexOf(' ', host);
   const comma = s.indexOf(',', host);
   if ((space >= 0 && space < to) || (comma >= 0 && comma < to)) return false;
   span.transport = from + 8;
   span.transportEnd = host - 1;
-  if (scanSentBy(s, host, to, span) !== semi) return false;
+  if (!quickSentBy(s, host, semi, span)) return false;
   span.params = semi;
-  span.end = to;
-  return quickBranch(s, semi, to, span);
+  return quickParams(s, semi, to, span);
 }
 
-function quickBranch(s: string, semi: number, to: number, span: ViaSpan): boolean {
+/** `host` or `host:port` up to the `;`. */
+function quickSentBy(s: string, host: number, semi: number, span: ViaSpan): boolean {
+  const colon = s.indexOf(':', host);
+  span.host = host;
+  span.sentByEnd = semi;
+  span.port = -1;
+  if (colon < 0 || colon > semi) {
+    span.hostEnd = semi;
+    return semi > host && s.charCodeAt(host) !== 91;
+  }
+  span.hostEnd = colon;
+  span.port = decimal(s, colon + 1, semi, 65535);
+  return colon > host && span.port > 0 && s.charCodeAt(host) !== 91;
+}
+
+function quickParams(s: string, semi: number, to: number, span: ViaSpan): boolean {
   const first = s.startsWith(';rport;', semi);
-  const param = first ? semi + 6 : semi;
-  if (!s.startsWith(';branch=', param)) return false;
-  const end = s.indexOf(';', param + 8);
-  const last = end < 0 || end >= to;
-  span.branch = param + 8;
-  span.branchEnd = last ? to : end;
-  span.rport = first || !last;
-  return span.branchEnd > span.branch && (last || (!first && to - end === 6 && s.startsWith(';rport', end)));
+  const start = first ? semi + 6 : semi;
+  if (!s.startsWith(';branch=', start)) return false;
+  const semicolon = s.indexOf(';', start + 8);
+  const end = semicolon < 0 || semicolon > to ? to : semicolon;
+  span.branch = start + 8;
+  span.branchEnd = end;
+  span.rport = first;
+  span.end = to;
+  if (end === start + 8) return false;
+  if (end === to) return true;
+  if (to - end !== 6 || !s.startsWith(';rport', end)) return scanMore(s, end, to, span);
+  span.rport = true;
+  return true;
 }
 
 /**
@@ -160,6 +180,11 @@ function scanViaParams(s: string, i: number, to: number, span: ViaSpan): boolean
   span.branch = 0;
   span.branchEnd = 0;
   span.rport = false;
+  return scanMore(s, i, to, span);
+}
+
+/** Parameters from `i` on, whatever is known already. */
+function scanMore(s: string, i: number, to: number, span: ViaSpan): boolean {
   span.end = 0;
   let at = i;
   while (at < to && s.charCodeAt(at) === 59) {

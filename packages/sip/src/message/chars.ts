@@ -54,6 +54,12 @@ export function trimEnd(s: string, from: number, to: number): number {
   return end;
 }
 
+export function skipDigits(s: string, i: number, to: number): number {
+  let at = i;
+  while (at < to && s.charCodeAt(at) >= 48 && s.charCodeAt(at) <= 57) at++;
+  return at;
+}
+
 export function skipToken(s: string, i: number, to: number): number {
   let at = i;
   while (at < to && (CLASS[s.charCodeAt(at) & 255]! & TOKEN) !== 0) at++;

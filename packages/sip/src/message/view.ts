@@ -1,9 +1,10 @@
 import type { Reason } from '@drawbridge/core';
+import { parseContact } from '../header/contact.js';
 import { MAX_CSEQ } from '../header/cseq.js';
 import { type NameAddrSpan, nameAddrSpan, quickNameAddr, scanNameAddr } from '../header/name-addr.js';
 import { isParam, type ParamSpan, paramSpan, scanParam } from '../header/param.js';
 import { quickVia, scanVia, sentByOf, transportAt, type ViaSpan, viaSpan } from '../header/via.js';
-import { allOf, decimal, skipLws, skipToken, skipUri, TOKEN, WORD } from './chars.js';
+import { allOf, decimal, skipDigits, skipLws, skipToken, skipUri, TOKEN, WORD } from './chars.js';
 import { HeadIndex } from './head.js';
 import { H, type HeaderId, headerId } from './header-id.js';
 import { knownMethod, methodAt } from './method.js';
@@ -177,6 +178,16 @@ export class MessageView {
   get viaTransport(): string {
     return this.#viaOk ? transportAt(this.text, this.via.transport, this.via.transportEnd) : '';
   }
+  /** URI of the first Contact; '' when there is none, or it is `*` or malformed. */
+  get contactUri(): string {
+    const i = this.first(H.contact);
+    if (i < 0) return '';
+    const from = this.#head.value(i);
+    const to = this.#head.valueEnd(i);
+    if (this.#plain(i) && quickNameAddr(this.text, from, to, nameAddr))
+      return this.text.slice(nameAddr.uri, nameAddr.uriEnd);
+    return parseContact(this.list(H.contact)[0] ?? '')?.uri ?? '';
+  }
   get callId(): string {
     return this.get(H.callId);
   }
@@ -348,10 +359,10 @@ export class MessageView {
     const to = this.#head.valueEnd(i);
     tag = 0;
     tagEnd = 0;
-    if (this.#plain(i)) {
-      const params = quickNameAddr(s, from, to);
+    if (this.#plain(i) && quickNameAddr(s, from, to, nameAddr)) {
+      const params = nameAddr.params;
       if (params === to) return true;
-      if (params >= 0 && s.startsWith(';tag=', params) && params + 5 < to && skipToken(s, params + 5, to) === to) {
+      if (s.startsWith(';tag=', params) && params + 5 < to && skipToken(s, params + 5, to) === to) {
         tag = params + 5;
         tagEnd = to;
         return true;
@@ -378,8 +389,8 @@ export class MessageView {
     const s = this.text;
     const from = this.#head.value(i);
     const to = this.#head.valueEnd(i);
-    let end = from;
-    while (end < to && s.charCodeAt(end) >= 48 && s.charCodeAt(end) <= 57) end++;
+    const space = this.#plain(i) ? s.indexOf(' ', from) : -1;
+    const end = space > from && space < to ? space : skipDigits(s, from, to);
     const seq = decimal(s, from, end, MAX_CSEQ);
     const method = skipLws(s, end, to);
     const known = knownMethod(s, method, to);
