@@ -326,3 +326,104 @@ t.test('nothing is allocated per packet', async t => {
   t.ok(grown < 1_000_000, `${grown} bytes for a million packets, ${Math.round(spent / 1000)} ns each`);
   t.comment(`${grown} bytes for a million packets, ${Math.round(spent / 1000)} ns each, ${kept.length}`);
 });
+
+t.test('strict once latched, even inside the window; what may still differ is each rule by itself', async t => {
+  const relay = new VirtualRelay({ latch: { handover: 'never', prefix4: 24 } });
+  const { session, a, b } = call(relay);
+  t.ok(relay.arrive(`${ALICE}:61000`, a, rtp()));
+  t.equal(relay.arrive(`${ALICE}:61001`, a, rtp()), undefined, 'same host, other port');
+  t.equal(relay.arrive('198.51.100.8:61000', a, rtp()), undefined, 'same prefix');
+  t.equal(relay.arrive('192.168.1.2:4000', a, rtp()), undefined, 'the very endpoint of SDP, once another is latched');
+  t.ok(relay.arrive(`${BOB}:5008`, b, rtp()), "control: an SDP address with another port is Bob's first packet");
+
+  session.offer({ from: 'a', to: 'b', sdp: audio({ at: '192.168.1.2', port: 4002, version: 2 }), seenFrom: ALICE });
+  session.answer({ from: 'b', to: 'a', sdp: audio({ at: BOB, port: 5000 }), seenFrom: BOB, final: true });
+  relay.pass(5001);
+  t.equal(relay.arrive(`${ALICE}:61000`, a, rtp()), undefined, 'a void latch opens nothing after the window');
+
+  const media = new VirtualRelay({ latch: { handover: 'never' } });
+  const trunk = media.hub.session('trunk');
+  trunk.leg('a', { realm: 'access', local: '203.0.113.10' });
+  trunk.leg('b', { realm: 'core', local: '10.0.0.1' });
+  const toBob = trunk.offer({ from: 'a', to: 'b', sdp: audio({ at: ALICE, port: 4000 }), seenFrom: ALICE });
+  trunk.answer({ from: 'b', to: 'a', sdp: audio({ at: '10.0.5.6', port: 5000 }), seenFrom: '10.0.0.9', final: true });
+  t.ok(
+    media.arrive('10.0.5.6:5999', `10.0.0.1:${portOf(String(toBob))}`, rtp()),
+    'media host of its own, another port',
+  );
+
+  const local = new VirtualRelay();
+  const proxied = local.hub.session('proxied');
+  proxied.leg('a', { realm: 'core', local: '10.0.0.1' });
+  proxied.leg('b', { realm: 'access', local: '203.0.113.10' });
+  proxied.offer({ from: 'a', to: 'b', sdp: audio({ at: '10.0.0.1', port: 4000 }), seenFrom: '10.0.0.1' });
+  const toA = proxied.answer({ from: 'b', to: 'a', sdp: audio({ at: BOB, port: 5000 }), seenFrom: BOB, final: true });
+  const port = `10.0.0.1:${portOf(String(toA))}`;
+  t.equal(
+    local.arrive('10.0.0.1:30098', port, rtp()),
+    undefined,
+    'a relay port of ours, though the proxy shares our address',
+  );
+  t.ok(local.arrive('10.0.0.1:4444', port, rtp()), 'control: a program on our address');
+});
+
+t.test('hold is kept by both ends of the relay', async t => {
+  const directions = (mine: string[], theirs: string[]) => {
+    const relay = new VirtualRelay();
+    const session = relay.hub.session('hold');
+    session.leg('a', { realm: 'access', local: '203.0.113.10' });
+    session.leg('b', { realm: 'access', local: '203.0.113.10' });
+    const b = portOf(
+      String(
+        session.offer({ from: 'a', to: 'b', sdp: audio({ at: ALICE, port: 4000, lines: mine }), seenFrom: ALICE }),
+      ),
+    );
+    const a = portOf(
+      String(
+        session.answer({
+          from: 'b',
+          to: 'a',
+          sdp: audio({ at: BOB, port: 5000, lines: theirs }),
+          seenFrom: BOB,
+          final: true,
+        }),
+      ),
+    );
+    const out = [
+      relay.arrive(`${ALICE}:4000`, `203.0.113.10:${a}`, rtp()),
+      relay.arrive(`${BOB}:5000`, `203.0.113.10:${b}`, rtp()),
+    ];
+    const control = [
+      relay.arrive(`${ALICE}:4001`, `203.0.113.10:${a + 1}`, rtcp()),
+      relay.arrive(`${BOB}:5001`, `203.0.113.10:${b + 1}`, rtcp()),
+    ];
+    return [...out.map(x => x !== undefined), control.every(x => x !== undefined)];
+  };
+  t.same(directions([], []), [true, true, true], 'control');
+  t.same(directions(['a=sendonly'], []), [true, false, true], 'a phone that answers sendrecv is not heard');
+  t.same(directions(['a=recvonly'], []), [false, true, true], 'who said recvonly does not talk');
+  t.same(directions(['a=inactive'], []), [false, false, true], 'RTCP goes on (RFC 3264 §8.4)');
+});
+
+t.test('first bytes: what is media and what is not', async t => {
+  const { classify, PACKET } = await import('../src/rtp.js');
+  const is = (bytes: number[] | Uint8Array, mux = false): number =>
+    classify(Uint8Array.from(bytes), 0, bytes.length, mux);
+  const header = [...rtp({ length: 12 })];
+  const extended = [0x90, ...header.slice(1)];
+  t.equal(is(header), PACKET.rtp);
+  t.equal(is([0x00, ...header.slice(1)]), PACKET.invalid, 'STUN');
+  t.equal(is([0x16, ...header.slice(1)]), PACKET.invalid, 'DTLS');
+  t.equal(is([0x40, ...header.slice(1)]), PACKET.invalid, 'version 1');
+  t.equal(is([0x81, ...header.slice(1)]), PACKET.invalid, 'a CSRC that is not there');
+  t.equal(is([0x81, ...header.slice(1), 0, 0, 0, 1]), PACKET.rtp);
+  t.equal(is(extended), PACKET.invalid, 'an extension that is not there');
+  t.equal(is([...extended, 0xbe, 0xde, 0]), PACKET.invalid);
+  t.equal(is([...extended, 0xbe, 0xde, 0, 1]), PACKET.invalid, 'or shorter than it says');
+  t.equal(is([...extended, 0xbe, 0xde, 0, 1, 1, 2, 3, 4]), PACKET.rtp);
+  t.equal(is([...rtcp()]), PACKET.rtcp);
+  t.equal(is([0x80, 201, 0, 0, 0, 0, 0, 1]), PACKET.invalid, 'no room for an SSRC');
+  t.equal(is([0x80, 201, 0, 2, 0, 0, 0, 1]), PACKET.invalid, 'longer than it is');
+  t.equal(is([0x80, 201, 0, 1, 0, 0, 0]), PACKET.invalid, 'seven bytes');
+  t.equal(is([0x80, 192, 0, 1, 0, 0, 0, 1], true), PACKET.invalid);
+});
