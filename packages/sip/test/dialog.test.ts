@@ -396,6 +396,19 @@ t.test('a failure undoes what it offered, and nothing before', async t => {
   t.equal(early.state, 'stable');
   early.note('in', 'non-2xx', false);
   t.equal(early.state, 'idle', 'the early session is gone with its INVITE');
+  const delayed = play([
+    ['out', 'INVITE', false, 'none'],
+    ['in', '1xx-reliable', true, 'offer'],
+    ['in', '2xx', false, 'none'],
+  ]);
+  t.same(delayed.said, delayed.expected);
+  t.notOk(delayed.oa.delayed);
+  const rolled = play([
+    ['out', 'INVITE', true, 'offer'],
+    ['in', '1xx-reliable', true, 'answer'],
+  ]).oa;
+  rolled.rollback();
+  t.equal(rolled.state, 'idle', 'and so it is when its user rolls back');
 });
 
 t.test('each fork has a machine of its own', async t => {

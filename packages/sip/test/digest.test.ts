@@ -266,6 +266,8 @@ t.test('what is wrong gets its reason: password, user, method, target, realm, al
     refused('malformed-credentials', false, false),
   );
   check('unknown qop', l => edit(l, 'qop', 'auth-conf'), refused('malformed-credentials', false, false));
+  check('no user', l => edit(l, 'username', undefined), refused('malformed-credentials', false, false));
+  check('no uri', l => edit(l, 'uri', undefined), refused('malformed-credentials', false, false));
   check('no nonce', l => edit(l, 'nonce', undefined), refused('malformed-credentials', false, false));
   check('not ours', l => edit(l, 'nonce', '"abc"'), refused('stale-nonce', false, false));
   check(
@@ -393,6 +395,10 @@ t.test('a nonce count is taken once, in a window, and only by valid credentials'
   t.equal(take(4), 'ok', 'reordered on the way');
   t.equal(take(4), 'replayed-nonce');
   t.equal(take(9), 'ok', 'a wrong password took nothing');
+  t.equal(take(5), 'replayed-nonce', 'the window moves with the highest');
+  t.equal(take(4), 'replayed-nonce');
+  t.equal(take(42), 'ok');
+  t.equal(take(41), 'ok', 'past the window all is forgotten');
   t.equal(take(100), 'ok');
   t.equal(take(69), 'ok');
   t.equal(take(68), 'replayed-nonce', 'below the window');
@@ -416,6 +422,8 @@ t.test('the table of counts is bounded, and forgetting allows no replay', async 
   t.ok(counts.take(3, 'nonce-1', 1, 2), 'the others go on');
   t.ok(counts.take(2000, 'nonce-4', 2000, 1));
   t.equal(counts.size, 1, 'expired ones make room first');
+  t.ok(counts.take(2000, 'nonce-5', 1999, 1), 'and those leave no floor');
+  t.ok(counts.take(2000, 'nonce-6', 2, 1));
 });
 
 t.test('the client answers the topmost challenge it can, in its own realm only', async t => {

@@ -220,6 +220,52 @@ t.test('CANCEL waits for a provisional response, shares the branch, and ends 64*
   t.same(bye.log, ['0 BYE']);
 });
 
+t.test('what a transaction is told twice, late or in vain changes nothing', async t => {
+  const s = side();
+  const ct = s.request('INVITE', BOB);
+  const invite = s.sent[0]?.text ?? '';
+  s.receive(replyTo(invite, 180), BOB);
+  ct.cancel(s.now, s.tx);
+  s.advance(10_000);
+  s.receive(replyTo(invite, 180), BOB);
+  s.receive(replyTo(s.sent[1]?.text ?? '', 200), BOB);
+  s.advance(HOUR);
+  t.same(s.diary, ['0 180', '10000 180', '32000 timeout'], 'ringing on does not put off the end of a cancelled INVITE');
+
+  const failed = side();
+  failed.request('INVITE', BOB);
+  const text = failed.sent[0]?.text ?? '';
+  failed.receive(replyTo(text, 404), BOB);
+  t.equal(failed.receive(replyTo(text, 200), BOB), false, 'a 2xx after a failure is a stray');
+  t.same([failed.counts.get('stray-response'), failed.counts.get('retransmission')], [1, 0]);
+  t.equal(failed.receive(replyTo(text, 180), BOB), true);
+  t.same([failed.counts.get('stray-response'), failed.counts.get('retransmission')], [1, 1]);
+
+  const early = served('INVITE');
+  t.equal(early.s.receive(requestText('ACK', 'z9hG4bKpeer1'), BOB), MATCH.absorbed);
+  t.equal(early.st.state, 'proceeding');
+  t.equal(early.s.counts.get('stray-ack'), 1);
+  early.st.acknowledged(0);
+  t.equal(early.st.state, 'proceeding');
+
+  const again = served('OPTIONS');
+  again.st.reply(0, 200, {}, again.s.tx);
+  again.s.onNew = undefined;
+  t.equal(again.s.receive(requestText('OPTIONS', 'z9hG4bKpeer2'), BOB), MATCH.merged);
+  again.s.advance(HOUR);
+  t.equal(
+    again.s.receive(requestText('OPTIONS', 'z9hG4bKpeer2'), BOB),
+    MATCH.new,
+    'merged with nothing once that is over',
+  );
+
+  const quiet = served('INVITE', 'udp', false);
+  t.same(quiet.s.log, [], 'no 100 where the user wants none');
+  quiet.s.view.parse(requestText('INVITE', 'z9hG4bKpeer3', { callId: 'other' }));
+  quiet.s.transactions.openServer(0, quiet.s.view, quiet.st.flow, quiet.s, quiet.s.tx);
+  t.same(quiet.s.log, ['0 100'], 'at once otherwise');
+});
+
 t.test(
   'timer C is restarted by a 1xx above 100 and by nothing else; then CANCEL, and only a 2xx still counts',
   async t => {
@@ -436,7 +482,9 @@ t.test(
   'a retransmission from the same address on a new port moves the transaction there; from another address it does not',
   async t => {
     const { s, st, text } = served('INVITE');
+    const before = st.flow;
     s.receive(text, { address: BOB.address, port: 6000 });
+    t.same([before.refs, st.flow.refs], [0, 1]);
     s.receive(text, { address: '198.51.100.66', port: 5060 });
     st.reply(s.now, 486, {}, s.tx);
     t.same(
@@ -465,6 +513,8 @@ t.test(
     t.equal(st[0]?.state, 'proceeding');
     st[0]?.reply(s.now, 486, {}, s.tx);
     t.equal(s.sent.at(-1)?.text.startsWith('OPTIONS'), true, 'nothing went out on the dead stream');
+    s.receive(text, { address: '198.51.100.66', port: 5060 }, 768);
+    t.same(s.diary, ['0 transport-error', '0 transport-error'], 'once to each of the two');
     s.receive(text, { address: BOB.address, port: 45_000 }, 512);
     t.equal(s.sent.at(-1)?.via, 512);
     t.equal(kind(s.sent.at(-1)?.text ?? ''), '486');

@@ -130,7 +130,7 @@ export class ClientTransaction extends Transaction implements FlowUser {
     const ctx = this.ctx;
     switch (action) {
       case 'resend':
-        if (!this.#send(now, this.#text)) this.#step(now, 'transport-error', undefined);
+        this.#send(now, this.#text);
         return;
       case 'stopAgain':
         return this.stopRepeating();
