@@ -73,7 +73,9 @@ export class Section {
   attribute(name: string): string | undefined {
     for (const { text } of this.lines) {
       if (!isNamed(text, name)) continue;
-      return text.length > name.length + 2 && text.charCodeAt(name.length + 2) === COLON ? text.slice(name.length + 3) : '';
+      return text.length > name.length + 2 && text.charCodeAt(name.length + 2) === COLON
+        ? text.slice(name.length + 3)
+        : '';
     }
     return undefined;
   }
