@@ -66,10 +66,14 @@ export class Domains {
     return { domain, user, aor: `${user}@${domain.name}` };
   }
 
-  /** The upstream whose address this is, asked in the realm where that upstream lives. The port is free: streams come from any. */
+  /**
+   * The upstream whose address this is, asked in the realm where that upstream lives. Datagrams must come from a port
+   * that is configured too, since other programs may live on that host; a stream comes from any.
+   */
   peer(via: Via, peer: Endpoints, j: number): UpstreamDomain | undefined {
-    const realm = this.#realms.of(via);
-    return this.#upstreams.find(d => d.realm === realm && d.next.some(n => n.packed.sameAddress(0, peer, j)));
+    const { realm, transport } = this.#realms.listener(via);
+    const isHop = (n: NextHop): boolean => (transport === 'udp' ? n.packed.equal(0, peer, j) : n.packed.sameAddress(0, peer, j));
+    return this.#upstreams.find(d => d.realm === realm && d.next.some(isHop));
   }
 
   /** Whether an address belongs to one given upstream. */

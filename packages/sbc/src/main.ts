@@ -1,32 +1,23 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util';
-import { formatProblems } from '@drawbridge/service';
-import { NotRunning, Refused } from './commands/admin-client.js';
-import { bindings } from './commands/bindings.js';
-import { calls } from './commands/calls.js';
-import { check } from './commands/check.js';
 import type { Command } from './commands/command.js';
-import { readConfig } from './commands/config-file.js';
-import { doctorCommand } from './commands/doctor-command.js';
-import { drain } from './commands/drain.js';
 import { HELP } from './commands/help.js';
-import { subscribers } from './commands/subscribers.js';
-import { trace } from './commands/trace.js';
-import { up } from './commands/up.js';
-import { StartError } from './shell/listeners.js';
-import { StoreError } from './store/store.js';
 import { VERSION } from './version.js';
 
-const COMMANDS: ReadonlyMap<string, Command> = new Map([
-  ['up', up],
-  ['check', check],
-  ['doctor', doctorCommand],
-  ['calls', calls],
-  ['bindings', bindings],
-  ['trace', trace],
-  ['subscribers', subscribers],
-  ['drain', drain],
+/** Loaded when asked for: `drawbridge calls` needs neither a socket nor a store. */
+const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
+  ['up', async () => (await import('./commands/up.js')).up],
+  ['check', async () => (await import('./commands/check.js')).check],
+  ['doctor', async () => (await import('./commands/doctor-command.js')).doctorCommand],
+  ['calls', async () => (await import('./commands/calls.js')).calls],
+  ['bindings', async () => (await import('./commands/bindings.js')).bindings],
+  ['trace', async () => (await import('./commands/trace.js')).trace],
+  ['subscribers', async () => (await import('./commands/subscribers.js')).subscribers],
+  ['drain', async () => (await import('./commands/drain.js')).drain],
 ]);
+
+/** Errors whose message is a plain sentence for the person at the terminal. */
+const PLAIN: ReadonlySet<string> = new Set(['StartError', 'StoreError', 'NotRunning', 'Refused']);
 
 async function main(): Promise<number> {
   const asked = readArguments();
@@ -44,14 +35,15 @@ async function main(): Promise<number> {
     return 2;
   }
   const json = values.json === true;
+  const { readConfig } = await import('./commands/config-file.js');
   const loaded = readConfig(values.config, process.env.DRAWBRIDGE_CONFIG);
   if (!loaded.ok) {
     const problems = 'problems' in loaded ? loaded.problems : [];
     if (json) console.log(JSON.stringify({ ok: false, source: loaded.source, problems: 'problems' in loaded ? problems : [{ message: loaded.unreadable }] }));
-    else console.error('problems' in loaded ? formatProblems(problems) : loaded.unreadable);
+    else console.error('problems' in loaded ? loaded.explained : loaded.unreadable);
     return 2;
   }
-  return command({
+  return (await command())({
     config: loaded.config,
     source: loaded.source,
     words,
@@ -92,8 +84,7 @@ main().then(
     process.exitCode = code;
   },
   (error: unknown) => {
-    const plain = error instanceof StartError || error instanceof StoreError || error instanceof NotRunning || error instanceof Refused;
-    console.error(plain ? error.message : error);
+    console.error(error instanceof Error && PLAIN.has(error.name) ? error.message : error);
     process.exit(1);
   },
 );

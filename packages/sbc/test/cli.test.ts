@@ -1,13 +1,13 @@
 import { spawn } from 'node:child_process';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createLogger, systemRandom } from '@drawbridge/service';
-import { answerChallenge, buildRequest, H, headerLine, MessageView } from '@drawbridge/sip';
+import { answerChallenge, buildReply, buildRequest, H, headerLine, MessageView } from '@drawbridge/sip';
 import t from 'tap';
 import type { BindingFacts, StatusFacts } from '../src/admin/facts.js';
 import { NotRunning } from '../src/commands/admin-client.js';
@@ -51,7 +51,7 @@ async function config(name: string, more: object = {}): Promise<Config> {
 }
 
 function start(c: Config): Promise<Running> {
-  return compose(c, { log: createLogger({ level: 'silent' }), progress: () => {}, credentialsPath: join(folder, 'credentials.json') });
+  return compose(c, { log: createLogger({ level: process.env.SHOW === '1' ? 'debug' : 'silent', personal: 'plain', to: process.stderr }), progress: () => {}, credentialsPath: join(folder, 'credentials.json') });
 }
 
 /** Runs a command as the terminal would; what it said, and its exit status. */
@@ -162,6 +162,121 @@ t.test('a border that was killed finds its registrations again; the same port or
   t.equal(second.status().bindings, 1);
   t.equal(second.status().subscribers, 1);
   await second.stop(0);
+});
+
+/** A phone over a real socket: registers, calls, answers. */
+class Phone {
+  readonly socket: Socket;
+  readonly #user: string;
+  readonly #port: number;
+  readonly #inbox: string[] = [];
+  #wake: (() => void) | undefined;
+  #serial = 0;
+
+  constructor(user: string, port: number) {
+    this.#user = user;
+    this.#port = port;
+    this.socket = createSocket('udp4').bind(0, '127.0.0.1');
+    this.socket.on('message', bytes => {
+      this.#inbox.push(bytes.toString('latin1'));
+      this.#wake?.();
+    });
+  }
+
+  send(text: string): void {
+    this.socket.send(Buffer.from(text, 'latin1'), this.#port, '127.0.0.1');
+  }
+
+  /** The next message that begins so; keepalives and what else comes are passed over. */
+  async next(begins: string): Promise<MessageView> {
+    for (;;) {
+      const at = this.#inbox.findIndex(m => m.startsWith(begins));
+      if (at >= 0) {
+        const m = new MessageView();
+        m.parse(this.#inbox.splice(0, at + 1)[at] ?? '');
+        return m;
+      }
+      await new Promise<void>(resolve => { this.#wake = resolve; });
+    }
+  }
+
+  get address(): string {
+    return `127.0.0.1:${this.socket.address().port}`;
+  }
+
+  request(method: string, uri: string, o: { to: string; callId: string; cseq: number; headers?: string; body?: string }): string {
+    return buildRequest({
+      method, uri, via: { transport: 'UDP', sentBy: this.address, branch: `z9hG4bK-${this.#user}-${++this.#serial}` }, maxForwards: 70,
+      from: `<sip:${this.#user}@example.org>;tag=${this.#user}`, to: o.to, callId: o.callId, cseq: o.cseq, contact: `<sip:${this.#user}@${this.address}>`,
+      ...(o.headers === undefined ? {} : { headers: o.headers }), ...(o.body === undefined ? {} : { contentType: 'application/sdp', body: o.body }),
+    });
+  }
+
+  /** Sends a request, answers its challenge, and gives the final response. */
+  async ask(method: string, uri: string, o: { to: string; callId: string; cseq: number; body?: string }): Promise<MessageView> {
+    this.send(this.request(method, uri, o));
+    const challenge = await this.next('SIP/2.0 40');
+    const line = answerChallenge(challenge, { method, uri, ...(o.body === undefined ? {} : { body: o.body }) }, { realm: 'example.org', user: this.#user, password: 'secret' }, systemRandom);
+    // The ACK of a 407 keeps its branch: a retransmission of the 407 is not this test's matter.
+    this.send(this.request(method, uri, { ...o, cseq: o.cseq + 1, headers: line ?? '' }));
+    return this.next('SIP/2.0 200');
+  }
+}
+
+function sdp(port: number): string {
+  return `v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio ${port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n`;
+}
+
+t.test('a call, as the commands show it, and its record when it is over', async t => {
+  const c = await config('call');
+  await run(subscribers, c, ['add', 'carol@example.org'], { password: 'secret' });
+  await run(subscribers, c, ['add', 'dave@example.org'], { password: 'secret' });
+  const border = await start(c);
+  t.teardown(() => border.stop(0));
+  const port = border.status().listeners.find(l => l.transport === 'udp')?.bind.port ?? 0;
+  const carol = new Phone('carol', port);
+  const dave = new Phone('dave', port);
+  await Promise.all([once(carol.socket, 'listening'), once(dave.socket, 'listening')]);
+  t.teardown(() => {
+    carol.socket.close();
+    dave.socket.close();
+  });
+  for (const [name, phone] of [['carol', carol], ['dave', dave]] as const) {
+    t.equal((await phone.ask('REGISTER', 'sip:example.org', { to: `<sip:${name}@example.org>`, callId: `reg-${name}`, cseq: 1 })).status, 200);
+  }
+  const asked = carol.ask('INVITE', 'sip:dave@example.org', { to: '<sip:dave@example.org>', callId: 'call-of-carol', cseq: 1, body: sdp(27000) });
+  const invite = await dave.next('INVITE ');
+  const ringing = JSON.parse((await run(calls, c, [], { json: true })).out) as { id: string; state: string }[];
+  t.match(ringing, [{ state: 'inviting' }]);
+  const id = ringing[0]?.id ?? '';
+  dave.send(buildReply(invite, 200, { toTag: 'dave', headers: headerLine('Contact', `<sip:dave@${dave.address}>`), contentType: 'application/sdp', body: sdp(27002) }));
+  const ok = await asked;
+  t.match(ok.body, /m=audio 26\d\d\d /, 'media through the border');
+  const target = /<([^>]+)>/.exec(ok.get(H.contact))?.[1] ?? '';
+  carol.send(carol.request('ACK', target, { to: ok.get(H.to), callId: 'call-of-carol', cseq: 2 }));
+  await dave.next('ACK ');
+  t.match((await run(calls, c, [])).out, /CALL +STATE.*\n\S+ +answered +0:0\d/);
+  const one = await run(calls, c, [id]);
+  t.match(one.out, /answered for 0:0\d[\s\S]*audio +127\.0\.0\.1:26\d\d\d/);
+  const drawn = await run(trace, c, [id]);
+  t.match(drawn.out, /-+ INVITE \(SDP\) -+>\|[\s\S]*<-+ 200 OK \(INVITE\) \(SDP\) -+\|[\s\S]*-+ ACK -+>/);
+  t.match((await run(trace, c, [id, 'full'])).out, /Call-ID: call-of-carol/);
+
+  const bye = dave.next('BYE ');
+  t.match(await run(calls, c, ['end', id]), { code: 0, out: /being ended/ });
+  dave.send(buildReply(await bye, 200, {}));
+  carol.send(buildReply(await carol.next('BYE '), 200, {}));
+  t.match((await run(calls, c, [])).out, /No calls/);
+  const file = c.cdr.file === false ? '' : c.cdr.file;
+  let written = '';
+  while (!written.endsWith('\n')) {
+    written = existsSync(file) ? readFileSync(file, 'utf8') : '';
+    await new Promise(resolve => setImmediate(resolve));
+  }
+  t.match(JSON.parse(written), {
+    call: id, caller: /carol/, callee: /dave/, status: 200, cause: 'admin-request', by: 'border', media: [{ kind: 'audio' }, { kind: 'audio' }],
+  });
+  t.match(await (await fetch(`${border.adminUrl}/metrics`)).text(), /^drawbridge_cdr_total\{result="written"\} 1$/m);
 });
 
 t.test('subscribers without a border: straight into the store', async t => {

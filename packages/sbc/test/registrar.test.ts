@@ -1,5 +1,7 @@
+import { Endpoints, type Verdict } from '@drawbridge/core';
 import { H, headerLine } from '@drawbridge/sip';
 import t from 'tap';
+import { type Identity, NOBODY } from '../src/inbound.js';
 import { ACCESS_TCP, ACCESS_UDP, contactsOf, CORE_UDP, parsed, PBX, PBX_TWO, type Sent, World } from './world.js';
 
 const PHONE = '198.51.100.7:40001';
@@ -234,6 +236,66 @@ function answer(w: World, request: Sent | undefined, status: string, headers: st
   const lines = ['via', 'from', 'to', 'callId', 'cseq'] as const;
   w.receive(`SIP/2.0 ${status}\r\n${lines.map(h => m.line(m.first(H[h]))).join('').replace(/(To: [^\r]*)/, '$1;tag=pbx')}${headers}Content-Length: 0\r\n\r\n`, request?.to ?? PBX, CORE_UDP);
 }
+
+t.test('who counts as a configured peer, and what it may do', async t => {
+  const w = new World();
+  const message = (from: string, via: number): number => {
+    w.receive(w.request({ method: 'MESSAGE', uri: 'sip:alice@example.org', from: '<sip:x@elsewhere.example>;tag=p' }), from, via);
+    return parsed(w.take().at(-1)?.text ?? '').status;
+  };
+  t.equal(message(PBX, CORE_UDP), 200);
+  t.equal(message('10.0.0.5:6666', CORE_UDP), 403, 'another program on its host');
+  t.equal(message('10.0.0.9:5060', CORE_UDP), 403);
+  t.equal(message(PBX, ACCESS_UDP), 403, 'its address on the wrong side');
+});
+
+t.test('methods: anyone, authenticated, denied, unknown; ACK and CANCEL are never challenged', async t => {
+  const w = new World({ config: { methods: { SUBSCRIBE: 'deny' } } });
+  const status = (method: string, from = '<sip:alice@example.org>;tag=m'): number | undefined => {
+    w.receive(w.request({ method, uri: 'sip:bob@example.org', from }), PHONE);
+    const [s] = w.take();
+    return s === undefined ? undefined : parsed(s.text).status;
+  };
+  t.equal(status('OPTIONS'), 200);
+  for (const method of ['MESSAGE', 'INVITE', 'NOTIFY', 'PUBLISH', 'INFO', 'UPDATE']) t.equal(status(method), 407, method);
+  t.equal(status('SUBSCRIBE'), 403);
+  t.equal(status('REFER'), 403);
+  t.equal(status('FROBNICATE'), 405);
+  t.equal(status('ACK'), undefined);
+  t.equal(status('MESSAGE', '<sip:alice@elsewhere.example>;tag=m'), 403, 'From of nobody here');
+  t.equal(status('MESSAGE', '<sip:carol@pbx.example.net>;tag=m'), 403, 'From of an upstream domain, not registered from here');
+  t.equal(w.flows.size, 1, 'only the answered OPTIONS has left a flow');
+  t.equal(w.ask({ method: 'MESSAGE', uri: 'sip:bob@example.org', contacts: [] }, PHONE)?.status, 200, 'control');
+  t.equal(w.ask({ method: 'MESSAGE', uri: 'sip:bob@example.org', authUser: 'alice', user: 'bob' }, PHONE)?.status, 403, 'From of another subscriber');
+  w.ask({ contacts: [INNER] }, PHONE);
+  t.equal(status('INVITE'), 407, 'a registered flow proves itself too');
+  const trusting = new World({ config: { auth: { trustRegisteredFlow: true } } });
+  trusting.ask({ contacts: [INNER] }, PHONE);
+  trusting.take();
+  trusting.receive(trusting.request({ method: 'MESSAGE', uri: 'sip:bob@example.org' }), PHONE);
+  t.equal(parsed(trusting.take()[0]?.text ?? '').status, 200, 'unless the configuration trusts it');
+  trusting.receive(trusting.request({ method: 'MESSAGE', uri: 'sip:bob@example.org' }), OTHER);
+  t.equal(parsed(trusting.take()[0]?.text ?? '').status, 407, 'which says nothing about other flows');
+});
+
+t.test('in a dialog: its flow and its address pass, others prove themselves', async t => {
+  const w = new World();
+  const flow = w.flows.of(w.now, ACCESS_UDP, Endpoints.of({ address: '198.51.100.7', port: 40001 }), 0);
+  if (flow === undefined) return t.fail('control');
+  const from = (address: string, port: number, identity: Identity, method = 'BYE', via = ACCESS_UDP): Verdict =>
+    w.authenticator.authenticateInDialog(
+      { now: w.now, m: parsed(w.request({ method, uri: 'sip:bob@example.org' })), via, peer: Endpoints.of({ address, port }), j: 0, realm: w.realms.of(via), identity: NOBODY, trustedEdge: false, flow: undefined, tx: { text: () => false, inPlace: () => false } },
+      flow, identity,
+    );
+  const alice: Identity = { kind: 'subscriber', user: 'alice', domain: 'example.org', aor: 'alice@example.org' };
+  t.match(from('198.51.100.7', 40001, alice), { do: 'pass' });
+  t.match(from('198.51.100.7', 50000, alice), { do: 'pass' }, 'a NAT has rebound');
+  t.match(from('198.51.100.66', 40001, alice), { do: 'reply', status: 407 });
+  t.match(from('198.51.100.66', 40001, alice, 'ACK'), { do: 'pass' }, 'nobody can answer a challenge to an ACK');
+  t.match(from('198.51.100.66', 40001, { ...alice, domain: 'pbx.example.net' }), { do: 'reply', status: 403, reason: 'wrong-source' });
+  t.match(from('198.51.100.66', 40001, { kind: 'peer', domain: 'pbx.example.net' }), { do: 'reply', status: 403 });
+  t.match(from('10.0.0.5', 7777, { kind: 'peer', domain: 'pbx.example.net' }, 'BYE', CORE_UDP), { do: 'pass' }, 'another port of the trunk');
+});
 
 t.test('an upstream domain: the REGISTER passes, the digest end to end, the contact is ours', async t => {
   const w = new World();

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { type ConfigProblem, loadConfig } from '@drawbridge/service';
+import { type ConfigProblem, formatProblems, loadConfig } from '@drawbridge/service';
 import { type Config, configSchema, EMBEDDED_DEFAULT, freezeConfig } from '../config.js';
 
 export type Loaded =
   | { readonly ok: true; readonly config: Config; readonly source: string }
-  | { readonly ok: false; readonly problems: readonly ConfigProblem[]; readonly source: string }
+  | { readonly ok: false; readonly problems: readonly ConfigProblem[]; readonly explained: string; readonly source: string }
   | { readonly ok: false; readonly unreadable: string; readonly source: string };
 
 const HERE = 'drawbridge.yaml';
@@ -27,5 +27,5 @@ export function readConfig(named: string | undefined, environment: string | unde
 
 function parse(text: string, source: string): Loaded {
   const loaded = loadConfig(configSchema, { text, file: source });
-  return loaded.ok ? { ok: true, config: freezeConfig(loaded.value), source } : { ok: false, problems: loaded.problems, source };
+  return loaded.ok ? { ok: true, config: freezeConfig(loaded.value), source } : { ok: false, problems: loaded.problems, explained: formatProblems(loaded.problems), source };
 }
