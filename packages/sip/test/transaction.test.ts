@@ -352,6 +352,11 @@ t.test('a request belongs to a transaction by branch, sent-by with port, and met
     MATCH.merged,
     'same From tag, Call-ID and CSeq over another way',
   );
+  t.equal(
+    s.receive(text.replace('z9hG4bKpeer1', 'z9hG4bKpeer2').replace(/^INVITE \S+/, 'INVITE sip:other@example.org'), BOB),
+    MATCH.new,
+    'an upstream that forks to two contacts of ours sends two requests, not one twice',
+  );
   t.equal(s.receive(requestText('INVITE', 'z9hG4bKpeer2', { cseq: 2 }), BOB), MATCH.new);
   t.equal(s.receive(requestText('INVITE', 'z9hG4bKpeer2', { fromTag: 'a2' }), BOB), MATCH.new);
   t.equal(s.receive(requestText('INVITE', 'z9hG4bKpeer2', { callId: 'call-2' }), BOB), MATCH.new);

@@ -37,6 +37,8 @@ export class ServerTransaction extends Transaction {
   /** @internal Under which the layer keeps it. */ readonly key: string;
   /** @internal Call-ID, From tag and CSeq: what merged requests and a CANCEL have in common with it. */
   readonly identity: string;
+  /** Under what a merged copy would be found; '' for a request inside a dialog. */
+  merge = '';
   /** @internal It opened no dialog yet, so that a merged copy can be told (§8.2.2.2). */ readonly initial: boolean;
   readonly #user: ServerUser;
   readonly #machine: Machine<ServerState, ServerEvent, ServerAction>;

@@ -60,7 +60,7 @@ export class Transactions {
   /** What the last `matchRequest` matched, until the next. */
   matched: ServerTransaction | undefined = undefined;
   readonly #servers = new Map<string, ServerTransaction>();
-  readonly #byIdentity = new Map<string, ServerTransaction>();
+  readonly #byMerge = new Map<string, ServerTransaction>();
   readonly #clients = new Map<string, ClientTransaction>();
   readonly #maxServer: number;
   readonly #maxClient: number;
@@ -147,7 +147,7 @@ export class Transactions {
       return MATCH.absorbed;
     }
     if (m.toTag === '') {
-      this.matched = this.#byIdentity.get(identityOf(m));
+      this.matched = this.#byMerge.get(mergeKey(m.uri, identityOf(m)));
       if (this.matched !== undefined && this.matched.method === method) return MATCH.merged;
       this.matched = undefined;
     }
@@ -176,7 +176,10 @@ export class Transactions {
     const branch = key.startsWith(COOKIE) ? key.slice(0, m.branch.length) : own(m.branch);
     const st = new ServerTransaction(ctx, now, m, key, branch, own(identityOf(m)), flow, user);
     this.#servers.set(key, st);
-    if (st.initial) this.#byIdentity.set(st.identity, st);
+    if (st.initial) {
+      st.merge = own(mergeKey(m.uri, st.identity));
+      this.#byMerge.set(st.merge, st);
+    }
     if (trying && m.method === 'INVITE') st.reply(now, 100, {}, tx);
     return st;
   }
@@ -214,7 +217,7 @@ export class Transactions {
 
   #serverEnded(st: ServerTransaction): void {
     this.#servers.delete(st.key);
-    if (st.initial && this.#byIdentity.get(st.identity) === st) this.#byIdentity.delete(st.identity);
+    if (st.initial && this.#byMerge.get(st.merge) === st) this.#byMerge.delete(st.merge);
   }
 }
 
@@ -232,6 +235,14 @@ function serverKey(m: MessageView, method: string): string {
   if (branch.length > COOKIE.length && branch.startsWith(COOKIE)) return `${branch}\n${m.sentBy}\n${method}`;
   const via = m.list(H.via)[0] ?? '';
   return `${m.uri}\n${via}\n${m.callId}\n${m.fromTag}\n${m.cseq}\n${method}`;
+}
+
+/**
+ * What two copies of one request have in common (RFC 3261 §8.2.2.2). The Request-URI is part of it: a border is many
+ * UASs behind one address, and a registrar upstream forks one INVITE to several of our contacts on purpose.
+ */
+function mergeKey(uri: string, identity: string): string {
+  return `${uri} ${identity}`;
 }
 
 function identityOf(m: MessageView): string {
