@@ -97,6 +97,20 @@ export class Border implements AsyncDisposable {
     await this.#child?.ended(300);
   }
 
+  /** SIGTERM: takes no new calls and ends with the last one. */
+  terminate(): void {
+    this.#child?.kill('SIGTERM');
+  }
+
+  /** Exit code or signal; undefined while it runs. */
+  get code(): number | string | undefined {
+    return this.#child?.code;
+  }
+
+  async ended(usualMs: number): Promise<number | string | undefined> {
+    return this.#child?.ended(usualMs);
+  }
+
   async subscriber(user: string, password: string, domain = LOCAL): Promise<void> {
     const r = await this.ask('POST', '/api/v1/subscribers', { user, domain, password });
     if (r.status >= 300) throw new Error(`subscriber ${user}: ${r.status} ${r.text}`);

@@ -37,7 +37,8 @@ t.test('what goes wrong during a registration or a call', { skip }, t =>
       domain: 'upstream.test',
       users: USERS,
     });
-    await using border = await Border.start(lab);
+    // 64*T1 is how long the border waits for a dead phone's word
+    await using border = await Border.start(lab, { timers: '{ t1: 200ms, t2: 4s, t4: 5s }' });
     for (const [user, password] of Object.entries(USERS)) await border.subscriber(user, password, LOCAL);
     await using outside = await Capture.start(lab, 'pub', 'br0', 'outside', 'udp or tcp');
 
