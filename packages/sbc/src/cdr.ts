@@ -75,7 +75,15 @@ export interface CallRecord {
   readonly by: 'caller' | 'callee' | 'border';
   readonly lastedMs: number;
   readonly talkedMs: number;
-  readonly media: readonly { readonly leg: string; readonly kind: string; readonly path: string; readonly received: number; readonly sent: number; readonly lost: number; readonly jitterMs: number }[];
+  readonly media: readonly {
+    readonly leg: string;
+    readonly kind: string;
+    readonly path: string;
+    readonly received: number;
+    readonly sent: number;
+    readonly lost: number;
+    readonly jitterMs: number;
+  }[];
 }
 
 /** `wall`: when the event was made, ms since 1970. Users stand in full here: the file is the operator's ledger. */
@@ -94,7 +102,13 @@ export function callRecord(e: Extract<CallEvent, { kind: 'call-ended' }>, wall: 
     lastedMs: Math.round(e.lastedMs),
     talkedMs: Math.round(e.talkedMs),
     media: e.media.map(m => ({
-      leg: m.leg, kind: m.kind, path: m.path, received: m.counters.packets, sent: m.counters.sent, lost: m.counters.lost, jitterMs: Math.round(m.counters.jitterMs * 10) / 10,
+      leg: m.leg,
+      kind: m.kind,
+      path: m.path,
+      received: m.counters.packets,
+      sent: m.counters.sent,
+      lost: m.counters.lost,
+      jitterMs: Math.round(m.counters.jitterMs * 10) / 10,
     })),
   };
 }

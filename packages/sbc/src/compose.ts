@@ -1,10 +1,20 @@
 import { Driver, ReasonCounts, TimerWheel } from '@drawbridge/core';
 import { MediaRelay, type RelayEvent } from '@drawbridge/media-relay';
-import { type Admin, Health, type Logger, Metrics, monotonicNow, startAdmin, systemRandom, untilZero, wallNow } from '@drawbridge/service';
+import {
+  type Admin,
+  Health,
+  type Logger,
+  Metrics,
+  monotonicNow,
+  startAdmin,
+  systemRandom,
+  untilZero,
+  wallNow,
+} from '@drawbridge/service';
 import { DigestServer, FlowTable, Transactions } from '@drawbridge/sip';
 import { adminRoutes } from './admin/api.js';
-import { adminSources } from './admin/sources.js';
 import type { StatusFacts } from './admin/facts.js';
+import { adminSources } from './admin/sources.js';
 import { Authenticator } from './authenticate/authenticator.js';
 import { Border } from './border.js';
 import { CdrWriter, callRecord } from './cdr.js';
@@ -81,7 +91,9 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
   const sockets = await openSockets(plan, config.limits);
   for (const w of sockets.warnings) warn(w);
   const realms = new Realms(plan.realms, sockets.opened);
-  const closing: (() => Promise<void>)[] = [async () => void (await Promise.all(sockets.listeners.map(l => l.close())))];
+  const closing: (() => Promise<void>)[] = [
+    async () => void (await Promise.all(sockets.listeners.map(l => l.close()))),
+  ];
 
   try {
     // What was known before.
@@ -97,13 +109,15 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
     const primary = machine.primary[4] ?? machine.primary[6] ?? machine.loopback[4] ?? 'localhost';
     const made = makeDomains(config.domains ?? { [primary]: { kind: 'local' } }, realms, resolved);
     for (const w of made.warnings) warn(w);
-    const aliases = config.domains === undefined ? [...machine.all, 'localhost'].map(host => ({ host, domain: primary })) : [];
+    const aliases =
+      config.domains === undefined ? [...machine.all, 'localhost'].map(host => ({ host, domain: primary })) : [];
     const domains = new Domains(made.domains, realms, aliases);
     const subscribers = new Subscribers();
     for await (const r of store.load(SUBSCRIBER_PREFIX)) subscribers.apply(r.key, r.value);
     const stopWatching = store.watch(change => void subscribers.apply(change.key, change.value));
     closing.push(async () => stopWatching());
-    const demo = config.domains === undefined ? await demoSubscribers(primary, modules.credentialsPath ?? CREDENTIALS, warn) : [];
+    const demo =
+      config.domains === undefined ? await demoSubscribers(primary, modules.credentialsPath ?? CREDENTIALS, warn) : [];
     for (const c of demo) {
       const w = subscriberWrite(c.user, c.domain, { password: c.password });
       subscribers.apply(w.key, w.value);
@@ -115,7 +129,10 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
     const late: { border: Border | undefined } = { border: undefined };
     const relay = await MediaRelay.open(
       {
-        realms: plan.realms.map(r => ({ name: r.name, addresses: r.addresses.filter(a => sockets.opened.some(o => o.bind.address === a.bind)) })),
+        realms: plan.realms.map(r => ({
+          name: r.name,
+          addresses: r.addresses.filter(a => sockets.opened.some(o => o.bind.address === a.bind)),
+        })),
         ports: config.media.ports,
         path: config.media.path,
         latch: { windowMs: config.media.latchWindow },
@@ -143,19 +160,56 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
       },
     );
     const transactions = new Transactions(
-      { ...config.timers, maxServer: config.limits.transactions, maxClient: config.limits.transactions, timerC: config.calls.timerC },
+      {
+        ...config.timers,
+        maxServer: config.limits.transactions,
+        maxClient: config.limits.transactions,
+        timerC: config.calls.timerC,
+      },
       { wheel, flows, random, counts },
     );
-    const journal = new StoreJournal({ cap: 10_000, deadlineMs: STORE_DEADLINE_MS }, { wheel, ask: batch => outbox.ask(batch) });
+    const journal = new StoreJournal(
+      { cap: 10_000, deadlineMs: STORE_DEADLINE_MS },
+      { wheel, ask: batch => outbox.ask(batch) },
+    );
     const registrar = new Registrar(
       { registrar: config.registrar, keepalive: config.keepalive, secret: derive(secret, 'names') },
-      { realms, domains, flows, transactions, wheel, journal, random, counts, wall: wallNow, onEvent: (_now, e) => outbox.push(e) },
+      {
+        realms,
+        domains,
+        flows,
+        transactions,
+        wheel,
+        journal,
+        random,
+        counts,
+        wall: wallNow,
+        onEvent: (_now, e) => outbox.push(e),
+      },
     );
     const digests = digestServers(config, derive(secret, 'nonce'));
-    const authenticator = new Authenticator({ auth: config.auth, methods: config.methods }, { digestOf: d => digests.of(d), domains, registrar, subscribers });
+    const authenticator = new Authenticator(
+      { auth: config.auth, methods: config.methods },
+      { digestOf: d => digests.of(d), domains, registrar, subscribers },
+    );
     const border = new Border(
       { calls: config.calls, methods: config.methods, key: derive(secret, 'tag'), index: 0 },
-      { realms, domains, flows, transactions, wheel, registrar, authenticator, subscribers, relay, random, counts, outbox, journal, tap: traces },
+      {
+        realms,
+        domains,
+        flows,
+        transactions,
+        wheel,
+        registrar,
+        authenticator,
+        subscribers,
+        relay,
+        random,
+        counts,
+        outbox,
+        journal,
+        tap: traces,
+      },
       traces,
     );
     late.border = border;
@@ -215,9 +269,22 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
     const metrics = new Metrics();
     closing.push(async () => metrics.close());
     registerMetrics(metrics, {
-      counts, requests: border.requests, replies: border.replies, registrar, subscribers, transactions, flows, relay, listeners: realms.listeners,
-      udp: sockets.udp, streams: sockets.streams, cdr, store: writer,
-      calls, refused: () => driver.refused, faults: () => faults,
+      counts,
+      requests: border.requests,
+      replies: border.replies,
+      registrar,
+      subscribers,
+      transactions,
+      flows,
+      relay,
+      listeners: realms.listeners,
+      udp: sockets.udp,
+      streams: sockets.streams,
+      cdr,
+      store: writer,
+      calls,
+      refused: () => driver.refused,
+      faults: () => faults,
     });
     const sources = adminSources({ border, driver, registrar, realms, domains, subscribers, store, status, drain });
     let admin: Admin | undefined;
@@ -237,7 +304,14 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
         draining,
         listeners: realms.listeners.map(l => {
           const udp = sockets.udp[l.via];
-          return { realm: l.realm.name, transport: l.transport, bind: l.bind, advertise: l.advertise, path: udp?.path ?? 'stream', because: udp?.because ?? '' };
+          return {
+            realm: l.realm.name,
+            transport: l.transport,
+            bind: l.bind,
+            advertise: l.advertise,
+            path: udp?.path ?? 'stream',
+            because: udp?.because ?? '',
+          };
         }),
         media: relay.paths,
         domains: domains.all.map(d => ({ name: d.name, kind: d.kind })),
@@ -284,7 +358,10 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
 }
 
 /** One digest server per set of algorithms, all with the same keys: most borders need exactly one. */
-function digestServers(config: Config, key: Uint8Array): { of(d: LocalDomain): DigestServer; rotate(key: Uint8Array): void } {
+function digestServers(
+  config: Config,
+  key: Uint8Array,
+): { of(d: LocalDomain): DigestServer; rotate(key: Uint8Array): void } {
   const made = new Map<string, DigestServer>();
   let newest = key;
   return {
@@ -293,7 +370,10 @@ function digestServers(config: Config, key: Uint8Array): { of(d: LocalDomain): D
       const name = algorithms.join();
       let server = made.get(name);
       if (server === undefined) {
-        server = new DigestServer({ secretKeys: [newest], nonceLifetimeMs: config.auth.nonceLifetime, algorithms, qop: config.auth.qop }, { random: systemRandom, wall: wallNow });
+        server = new DigestServer(
+          { secretKeys: [newest], nonceLifetimeMs: config.auth.nonceLifetime, algorithms, qop: config.auth.qop },
+          { random: systemRandom, wall: wallNow },
+        );
         made.set(name, server);
       }
       return server;
@@ -305,13 +385,23 @@ function digestServers(config: Config, key: Uint8Array): { of(d: LocalDomain): D
   };
 }
 
-async function demoSubscribers(domain: string, path: string, warn: (sentence: string) => void): Promise<readonly Credential[]> {
+async function demoSubscribers(
+  domain: string,
+  path: string,
+  warn: (sentence: string) => void,
+): Promise<readonly Credential[]> {
   const list = demoCredentials(domain, await readCredentials(path), systemRandom);
-  await writeCredentials(path, list).catch((error: unknown) => warn(`The demo passwords could not be written to ${path} and change at the next start: ${sentence(error)}`));
+  await writeCredentials(path, list).catch((error: unknown) =>
+    warn(`The demo passwords could not be written to ${path} and change at the next start: ${sentence(error)}`),
+  );
   return list;
 }
 
-async function openCdr(path: string, warn: (sentence: string) => void, closing: (() => Promise<void>)[]): Promise<CdrWriter | undefined> {
+async function openCdr(
+  path: string,
+  warn: (sentence: string) => void,
+  closing: (() => Promise<void>)[],
+): Promise<CdrWriter | undefined> {
   try {
     const sink = await LineFile.open(path);
     closing.push(() => sink.close());

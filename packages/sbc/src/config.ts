@@ -12,22 +12,36 @@ const address = z.string({ error: 'an IPv4 or IPv6 address' }).transform((text, 
   return z.NEVER;
 });
 
-const network = z.string({ error: 'a network such as 10.0.0.0/8' }).refine(text => PrefixSet.parse([text]) instanceof PrefixSet, {
-  error: 'expected a network such as 10.0.0.0/8 or 2001:db8::/32',
-});
+const network = z
+  .string({ error: 'a network such as 10.0.0.0/8' })
+  .refine(text => PrefixSet.parse([text]) instanceof PrefixSet, {
+    error: 'expected a network such as 10.0.0.0/8 or 2001:db8::/32',
+  });
 
-const port = z.number({ error: 'a port number' }).int().min(0, { error: 'expected a port from 0 to 65535' }).max(65535, { error: 'expected a port from 0 to 65535' });
+const port = z
+  .number({ error: 'a port number' })
+  .int()
+  .min(0, { error: 'expected a port from 0 to 65535' })
+  .max(65535, { error: 'expected a port from 0 to 65535' });
 const count = (fallback: number) => z.number({ error: 'a whole number' }).int().min(1).default(fallback);
 
 /** At most one address per family. */
-const perFamily = z.array(address).max(2).refine(list => new Set(list.map(a => a.includes(':'))).size === list.length, {
-  error: 'expected at most one IPv4 and one IPv6 address',
-});
+const perFamily = z
+  .array(address)
+  .max(2)
+  .refine(list => new Set(list.map(a => a.includes(':'))).size === list.length, {
+    error: 'expected at most one IPv4 and one IPv6 address',
+  });
 
 const realm = z.strictObject({
-  bind: z.union([z.literal('auto'), perFamily.min(1)], { error: 'expected `auto` or a list of at most one IPv4 and one IPv6 address' }),
+  bind: z.union([z.literal('auto'), perFamily.min(1)], {
+    error: 'expected `auto` or a list of at most one IPv4 and one IPv6 address',
+  }),
   sip: z
-    .strictObject({ udp: z.union([port, z.literal(false)]).default(5060), tcp: z.union([port, z.literal(false)]).default(5060) })
+    .strictObject({
+      udp: z.union([port, z.literal(false)]).default(5060),
+      tcp: z.union([port, z.literal(false)]).default(5060),
+    })
     .prefault({}),
   advertise: perFamily.default([]),
   networks: z.array(network).min(1).default(['0.0.0.0/0', '::/0']),
@@ -71,7 +85,10 @@ export const configSchema = z
       .strictObject({
         /** Strongest first. Many phones fail on a challenge that names anything but MD5, even beside MD5. */
         algorithms: algorithms.default(['MD5']),
-        qop: z.array(z.enum(['auth', 'auth-int'])).min(1).default(['auth', 'auth-int']),
+        qop: z
+          .array(z.enum(['auth', 'auth-int']))
+          .min(1)
+          .default(['auth', 'auth-int']),
         nonceLifetime: span('5m'),
         /** Requests on a flow that a subscriber registered need no credentials of their own. */
         trustRegisteredFlow: z.boolean().default(false),
@@ -115,24 +132,37 @@ export const configSchema = z
       })
       .prefault({}),
     limits: z
-      .strictObject({ transactions: count(100_000), flows: count(200_000), streams: count(10_000), streamsPerAddress: count(100) })
+      .strictObject({
+        transactions: count(100_000),
+        flows: count(200_000),
+        streams: count(10_000),
+        streamsPerAddress: count(100),
+      })
       .prefault({}),
-    store: z.strictObject({ kind: z.enum(['lmdb', 'memory']).default('lmdb'), path: z.string().min(1).default('var/store') }).prefault({}),
+    store: z
+      .strictObject({ kind: z.enum(['lmdb', 'memory']).default('lmdb'), path: z.string().min(1).default('var/store') })
+      .prefault({}),
     cdr: z.strictObject({ file: z.union([z.string().min(1), z.literal(false)]).default('var/cdr.jsonl') }).prefault({}),
     log: z
-      .strictObject({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info'), personal: z.enum(['masked', 'plain']).default('masked') })
+      .strictObject({
+        level: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info'),
+        personal: z.enum(['masked', 'plain']).default('masked'),
+      })
       .prefault({}),
     admin: z.strictObject({ listen: z.string().min(1).default('127.0.0.1:8080') }).prefault({}),
     timers: z.strictObject({ t1: span('500ms'), t2: span('4s'), t4: span('5s') }).prefault({}),
   })
   .superRefine((c, ctx) => {
-    const complain = (path: (string | number)[], message: string): void => ctx.addIssue({ code: 'custom', path, message });
+    const complain = (path: (string | number)[], message: string): void =>
+      ctx.addIssue({ code: 'custom', path, message });
     for (const [name, d] of Object.entries(c.domains ?? {})) {
       if (d.kind !== 'upstream' || d.realm === undefined) continue;
       const names = c.realms === 'auto' ? ['default', 'loopback'] : Object.keys(c.realms);
-      if (!names.includes(d.realm)) complain(['domains', name, 'realm'], `expected one of the realms ${names.join(', ')}, found "${d.realm}"`);
+      if (!names.includes(d.realm))
+        complain(['domains', name, 'realm'], `expected one of the realms ${names.join(', ')}, found "${d.realm}"`);
     }
-    if (c.registrar.minExpires > c.registrar.maxExpires) complain(['registrar', 'minExpires'], 'expected at most maxExpires');
+    if (c.registrar.minExpires > c.registrar.maxExpires)
+      complain(['registrar', 'minExpires'], 'expected at most maxExpires');
     if (c.keepalive.min > c.keepalive.max) complain(['keepalive', 'min'], 'expected at most keepalive.max');
     if (c.calls.timerC <= 180_000) complain(['calls', 'timerC'], 'expected more than 3 minutes (RFC 3261 §16.6)');
   });

@@ -40,7 +40,11 @@ export class Domains {
   readonly #realms: Realms;
   readonly all: readonly Domain[];
 
-  constructor(domains: readonly Domain[], realms: Realms, aliases: readonly { readonly host: string; readonly domain: string }[] = []) {
+  constructor(
+    domains: readonly Domain[],
+    realms: Realms,
+    aliases: readonly { readonly host: string; readonly domain: string }[] = [],
+  ) {
     this.all = domains;
     this.#realms = realms;
     this.#upstreams = domains.filter(d => d.kind === 'upstream');
@@ -72,14 +76,17 @@ export class Domains {
    */
   peer(via: Via, peer: Endpoints, j: number): UpstreamDomain | undefined {
     const { realm, transport } = this.#realms.listener(via);
-    const isHop = (n: NextHop): boolean => (transport === 'udp' ? n.packed.equal(0, peer, j) : n.packed.sameAddress(0, peer, j));
+    const isHop = (n: NextHop): boolean =>
+      transport === 'udp' ? n.packed.equal(0, peer, j) : n.packed.sameAddress(0, peer, j);
     return this.#upstreams.find(d => d.realm === realm && d.next.some(isHop));
   }
 
   /** Whether an address belongs to one given upstream. */
   isPeerOf(domain: string, via: Via, peer: Endpoints, j: number): boolean {
     const realm = this.#realms.of(via);
-    return this.#upstreams.some(d => d.name === domain && d.realm === realm && d.next.some(n => n.packed.sameAddress(0, peer, j)));
+    return this.#upstreams.some(
+      d => d.name === domain && d.realm === realm && d.next.some(n => n.packed.sameAddress(0, peer, j)),
+    );
   }
 }
 

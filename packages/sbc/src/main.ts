@@ -39,7 +39,14 @@ async function main(): Promise<number> {
   const loaded = readConfig(values.config, process.env.DRAWBRIDGE_CONFIG);
   if (!loaded.ok) {
     const problems = 'problems' in loaded ? loaded.problems : [];
-    if (json) console.log(JSON.stringify({ ok: false, source: loaded.source, problems: 'problems' in loaded ? problems : [{ message: loaded.unreadable }] }));
+    if (json)
+      console.log(
+        JSON.stringify({
+          ok: false,
+          source: loaded.source,
+          problems: 'problems' in loaded ? problems : [{ message: loaded.unreadable }],
+        }),
+      );
     else console.error('problems' in loaded ? loaded.explained : loaded.unreadable);
     return 2;
   }

@@ -28,35 +28,71 @@ export interface MetricsSources {
   faults(): number;
 }
 
-const METHODS = ['INVITE', 'ACK', 'BYE', 'CANCEL', 'REGISTER', 'OPTIONS', 'MESSAGE', 'INFO', 'SUBSCRIBE', 'NOTIFY', 'PUBLISH', 'REFER', 'UPDATE', 'PRACK'] as const;
+const METHODS = [
+  'INVITE',
+  'ACK',
+  'BYE',
+  'CANCEL',
+  'REGISTER',
+  'OPTIONS',
+  'MESSAGE',
+  'INFO',
+  'SUBSCRIBE',
+  'NOTIFY',
+  'PUBLISH',
+  'REFER',
+  'UPDATE',
+  'PRACK',
+] as const;
 const CLASSES = ['1xx', '2xx', '3xx', '4xx', '5xx', '6xx'] as const;
 const NONE = {};
 
 /** All series of the border. Everything is read at scrape; labels are closed sets, so nobody on the wire can make one. */
 export function registerMetrics(metrics: Metrics, s: MetricsSources): void {
-  metrics.counterFrom('drawbridge_reason_total', 'Messages, calls and packets dropped, rejected or ended, by reason', ['reason'], function* () {
-    const relay = s.relay.stats().reasons;
-    for (const [reason, n] of s.counts.entries()) yield [{ reason }, n + (relay.get(reason) ?? 0)];
-  });
-  metrics.counterFrom('drawbridge_requests_total', 'Requests received, by method', ['method'], () => byMethod(s.requests));
-  metrics.counterFrom('drawbridge_responses_total', 'Responses received, by class', ['class'], () => CLASSES.map(c => [{ class: c }, s.replies.get(c) ?? 0] as const));
+  metrics.counterFrom(
+    'drawbridge_reason_total',
+    'Messages, calls and packets dropped, rejected or ended, by reason',
+    ['reason'],
+    function* () {
+      const relay = s.relay.stats().reasons;
+      for (const [reason, n] of s.counts.entries()) yield [{ reason }, n + (relay.get(reason) ?? 0)];
+    },
+  );
+  metrics.counterFrom('drawbridge_requests_total', 'Requests received, by method', ['method'], () =>
+    byMethod(s.requests),
+  );
+  metrics.counterFrom('drawbridge_responses_total', 'Responses received, by class', ['class'], () =>
+    CLASSES.map(c => [{ class: c }, s.replies.get(c) ?? 0] as const),
+  );
   metrics.gaugeFrom('drawbridge_bindings', 'Registered contacts', [], () => [[NONE, s.registrar.bindings.size]]);
-  metrics.gaugeFrom('drawbridge_keepalive_nats', 'NAT addresses under observation', [], () => [[NONE, s.registrar.keepalive.nats]]);
-  metrics.gaugeFrom('drawbridge_subscribers', 'Subscribers with a password here', [], () => [[NONE, s.subscribers.size]]);
+  metrics.gaugeFrom('drawbridge_keepalive_nats', 'NAT addresses under observation', [], () => [
+    [NONE, s.registrar.keepalive.nats],
+  ]);
+  metrics.gaugeFrom('drawbridge_subscribers', 'Subscribers with a password here', [], () => [
+    [NONE, s.subscribers.size],
+  ]);
   metrics.gaugeFrom('drawbridge_calls', 'Calls under way', [], () => [[NONE, s.calls()]]);
   metrics.gaugeFrom('drawbridge_transactions', 'SIP transactions', ['side'], () => [
     [{ side: 'server' }, s.transactions.serverCount],
     [{ side: 'client' }, s.transactions.clientCount],
   ]);
   metrics.gaugeFrom('drawbridge_flows', 'Known ways to peers', [], () => [[NONE, s.flows.size]]);
-  metrics.counterFrom('drawbridge_flows_evicted_total', 'Flows given up for room or idleness', [], () => [[NONE, s.flows.evicted]]);
-  metrics.counterFrom('drawbridge_sends_refused_total', 'Messages that no socket took', [], () => [[NONE, s.refused()]]);
-  metrics.counterFrom('drawbridge_faults_total', 'Faults of the program itself that were caught', [], () => [[NONE, s.faults()]]);
+  metrics.counterFrom('drawbridge_flows_evicted_total', 'Flows given up for room or idleness', [], () => [
+    [NONE, s.flows.evicted],
+  ]);
+  metrics.counterFrom('drawbridge_sends_refused_total', 'Messages that no socket took', [], () => [
+    [NONE, s.refused()],
+  ]);
+  metrics.counterFrom('drawbridge_faults_total', 'Faults of the program itself that were caught', [], () => [
+    [NONE, s.faults()],
+  ]);
   metrics.counterFrom('drawbridge_store_commits_total', 'Batches written to the store', ['result'], () => [
     [{ result: 'ok' }, s.store.commits],
     [{ result: 'failed' }, s.store.failures],
   ]);
-  metrics.gaugeFrom('drawbridge_store_waiting', 'Batches on their way to the store', [], () => [[NONE, s.store.waiting]]);
+  metrics.gaugeFrom('drawbridge_store_waiting', 'Batches on their way to the store', [], () => [
+    [NONE, s.store.waiting],
+  ]);
   metrics.counterFrom('drawbridge_cdr_total', 'Call records', ['result'], () => [
     [{ result: 'written' }, s.cdr?.written ?? 0],
     [{ result: 'lost' }, s.cdr?.lost ?? 0],
@@ -74,16 +110,51 @@ function listenerMetrics(metrics: Metrics, s: MetricsSources): void {
         if (n !== undefined) yield [{ realm: l.realm.name, transport: l.transport, family: String(l.family) }, n];
       }
     };
-  metrics.counterFrom('drawbridge_sip_received_total', 'SIP messages received, keepalives included', labels, each(v => s.udp[v]?.counters.received ?? s.streams[v]?.counters.received));
-  metrics.counterFrom('drawbridge_sip_sent_total', 'SIP messages sent', labels, each(v => s.udp[v]?.counters.sent ?? s.streams[v]?.counters.sent));
-  metrics.counterFrom('drawbridge_sip_kernel_drops_total', 'Datagrams the kernel dropped because our queue was full', labels, each(v => s.udp[v]?.kernelDrops()));
-  metrics.counterFrom('drawbridge_sip_send_errors_total', 'Datagrams the kernel would not take', labels, each(v => s.udp[v]?.counters.sendErrors));
-  metrics.gaugeFrom('drawbridge_streams', 'Open SIP streams', labels, each(v => s.streams[v]?.streams));
-  metrics.counterFrom('drawbridge_streams_cut_total', 'SIP streams closed by a deadline or for what could not be framed', labels, each(v => {
-    const c = s.streams[v]?.counters;
-    return c === undefined ? undefined : c.deadlines + c.framingFaults;
-  }));
-  metrics.counterFrom('drawbridge_streams_turned_away_total', 'SIP streams refused at a cap', labels, each(v => s.streams[v]?.counters.turnedAway));
+  metrics.counterFrom(
+    'drawbridge_sip_received_total',
+    'SIP messages received, keepalives included',
+    labels,
+    each(v => s.udp[v]?.counters.received ?? s.streams[v]?.counters.received),
+  );
+  metrics.counterFrom(
+    'drawbridge_sip_sent_total',
+    'SIP messages sent',
+    labels,
+    each(v => s.udp[v]?.counters.sent ?? s.streams[v]?.counters.sent),
+  );
+  metrics.counterFrom(
+    'drawbridge_sip_kernel_drops_total',
+    'Datagrams the kernel dropped because our queue was full',
+    labels,
+    each(v => s.udp[v]?.kernelDrops()),
+  );
+  metrics.counterFrom(
+    'drawbridge_sip_send_errors_total',
+    'Datagrams the kernel would not take',
+    labels,
+    each(v => s.udp[v]?.counters.sendErrors),
+  );
+  metrics.gaugeFrom(
+    'drawbridge_streams',
+    'Open SIP streams',
+    labels,
+    each(v => s.streams[v]?.streams),
+  );
+  metrics.counterFrom(
+    'drawbridge_streams_cut_total',
+    'SIP streams closed by a deadline or for what could not be framed',
+    labels,
+    each(v => {
+      const c = s.streams[v]?.counters;
+      return c === undefined ? undefined : c.deadlines + c.framingFaults;
+    }),
+  );
+  metrics.counterFrom(
+    'drawbridge_streams_turned_away_total',
+    'SIP streams refused at a cap',
+    labels,
+    each(v => s.streams[v]?.counters.turnedAway),
+  );
 }
 
 function relayMetrics(metrics: Metrics, relay: MediaRelay): void {
@@ -105,7 +176,12 @@ function relayMetrics(metrics: Metrics, relay: MediaRelay): void {
       [{ direction: 'no-flow' }, r.noFlow],
     ];
   });
-  metrics.gaugeFrom('drawbridge_relay_path', 'What carries media on each address (1 = this one)', ['realm', 'path'], () => relay.paths.map(p => [{ realm: p.realm, path: p.path }, 1] as const));
+  metrics.gaugeFrom(
+    'drawbridge_relay_path',
+    'What carries media on each address (1 = this one)',
+    ['realm', 'path'],
+    () => relay.paths.map(p => [{ realm: p.realm, path: p.path }, 1] as const),
+  );
 }
 
 function* byMethod(counts: ReadonlyMap<string, number>): Iterable<[Record<string, string>, number]> {

@@ -32,16 +32,22 @@ export function planRealms(config: Pick<Config, 'realms'>, machine: Machine): Re
   if (config.realms === 'auto') {
     const realms = [
       realm('default', [machine.primary[4], machine.primary[6]], [], EVERYWHERE, { udp: 5060, tcp: 5060 }),
-      realm('loopback', [machine.loopback[4], machine.loopback[6]], [], ['127.0.0.0/8', '::1/128'], { udp: 5060, tcp: 5060 }),
+      realm('loopback', [machine.loopback[4], machine.loopback[6]], [], ['127.0.0.0/8', '::1/128'], {
+        udp: 5060,
+        tcp: 5060,
+      }),
     ].filter(r => r.addresses.length > 0);
-    if (machine.primary[4] === undefined && machine.primary[6] === undefined) warnings.push('This machine has no address but loopback: only phones on this machine can reach the border.');
-    else if (machine.primary[6] === undefined) warnings.push('This machine has no IPv6 address: the border serves IPv4 only.');
+    if (machine.primary[4] === undefined && machine.primary[6] === undefined)
+      warnings.push('This machine has no address but loopback: only phones on this machine can reach the border.');
+    else if (machine.primary[6] === undefined)
+      warnings.push('This machine has no IPv6 address: the border serves IPv4 only.');
     return { realms, warnings };
   }
   const realms = Object.entries(config.realms).map(([name, r]) => {
     const bind = r.bind === 'auto' ? [machine.primary[4], machine.primary[6]] : r.bind;
     const planned = realm(name, bind, r.advertise, r.networks, r.sip);
-    if (planned.addresses.length === 0) warnings.push(`Realm ${name}: this machine has no address for \`bind: auto\`; write one down.`);
+    if (planned.addresses.length === 0)
+      warnings.push(`Realm ${name}: this machine has no address for \`bind: auto\`; write one down.`);
     for (const family of [4, 6] as const) {
       if (r.advertise.some(a => familyOf(a) === family) && !planned.addresses.some(a => familyOf(a.bind) === family)) {
         warnings.push(`Realm ${name} advertises an IPv${family} address but binds none: nothing will use it.`);
@@ -53,7 +59,11 @@ export function planRealms(config: Pick<Config, 'realms'>, machine: Machine): Re
 }
 
 function realm(
-  name: string, bind: readonly (string | undefined)[], advertise: readonly string[], networks: readonly string[], sip: { readonly udp: number | false; readonly tcp: number | false },
+  name: string,
+  bind: readonly (string | undefined)[],
+  advertise: readonly string[],
+  networks: readonly string[],
+  sip: { readonly udp: number | false; readonly tcp: number | false },
 ): PlannedRealm {
   const addresses = bind
     .filter(a => a !== undefined)
@@ -62,7 +72,13 @@ function realm(
   for (const a of addresses) {
     for (const transport of ['udp', 'tcp'] as const) {
       const port = sip[transport];
-      if (port !== false) listeners.push({ realm: name, transport, bind: { address: a.bind, port }, advertise: { address: a.advertise, port } });
+      if (port !== false)
+        listeners.push({
+          realm: name,
+          transport,
+          bind: { address: a.bind, port },
+          advertise: { address: a.advertise, port },
+        });
     }
   }
   return { name, networks, addresses, listeners };

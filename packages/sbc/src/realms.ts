@@ -1,10 +1,10 @@
 import {
-  type Endpoint,
-  type Endpoints,
-  type Family,
   bracketed,
   canonicalAddress,
   ENDPOINT_WORDS,
+  type Endpoint,
+  type Endpoints,
+  type Family,
   familyOf,
   listenerOf,
   parseAddressWords,
@@ -58,7 +58,10 @@ export class Realms {
   readonly #own = new Set<string>();
   readonly #ownHosts = new Set<string>();
 
-  constructor(realms: readonly { readonly name: string; readonly networks: readonly string[] }[], opened: readonly OpenedListener[]) {
+  constructor(
+    realms: readonly { readonly name: string; readonly networks: readonly string[] }[],
+    opened: readonly OpenedListener[],
+  ) {
     const lists = realms.map((): RealmListener[] => []);
     this.all = realms.map((r, index) => ({ name: r.name, index, networks: r.networks, listeners: lists[index] ?? [] }));
     for (const realm of this.all) this.#byName.set(realm.name, realm);
@@ -81,7 +84,9 @@ export class Realms {
       }
       return listener;
     });
-    this.#networks = this.all.flatMap(realm => realm.networks.map(text => network(text, realm))).sort((a, b) => b.length - a.length);
+    this.#networks = this.all
+      .flatMap(realm => realm.networks.map(text => network(text, realm)))
+      .sort((a, b) => b.length - a.length);
   }
 
   /** The listener of a message: itself, or the one that accepted or dialled its stream. */
@@ -138,7 +143,8 @@ export class Realms {
 function network(text: string, realm: Realm): Network {
   const slash = text.indexOf('/');
   const words = new Uint32Array(4);
-  if (!parseAddressWords(slash < 0 ? text : text.slice(0, slash), words, 0)) throw new TypeError(`not a network: ${text}`);
+  if (!parseAddressWords(slash < 0 ? text : text.slice(0, slash), words, 0))
+    throw new TypeError(`not a network: ${text}`);
   const v4 = words[0] === 0 && words[1] === 0 && words[2] === 0xffff;
   const given = slash < 0 ? (v4 ? 32 : 128) : Number(text.slice(slash + 1));
   return { words, length: v4 ? given + 96 : given, realm };

@@ -34,7 +34,9 @@ export class Subscribers {
   }
 
   list(): Subscriber[] {
-    return [...this.#byAor.values()].sort((a, b) => (a.domain < b.domain ? -1 : a.domain > b.domain ? 1 : a.user < b.user ? -1 : 1));
+    return [...this.#byAor.values()].sort((a, b) =>
+      a.domain < b.domain ? -1 : a.domain > b.domain ? 1 : a.user < b.user ? -1 : 1,
+    );
   }
 
   /** A record or a change of the store; what it can't read it ignores and returns false. */
@@ -53,7 +55,11 @@ export class Subscribers {
 }
 
 /** The record of a new subscriber, or of a changed password. */
-export function subscriberWrite(user: string, domain: string, secret: { readonly password: string } | { readonly ha1: Partial<Record<DigestAlgorithm, string>> }): StoreWrite {
+export function subscriberWrite(
+  user: string,
+  domain: string,
+  secret: { readonly password: string } | { readonly ha1: Partial<Record<DigestAlgorithm, string>> },
+): StoreWrite {
   const name = canonicalHost(domain);
   const hashes: Partial<Record<DigestAlgorithm, string>> = {};
   if ('ha1' in secret) Object.assign(hashes, secret.ha1);
@@ -75,11 +81,16 @@ export interface NewSubscriber {
 /** Why somebody can't be a subscriber, as a sentence; undefined when he can. */
 export function subscriberProblem(s: NewSubscriber, domains?: Domains): string | undefined {
   // No character that ends a quoted string, a user part or a line: such names only make trouble in phones.
-  if (!/^[A-Za-z0-9_.!~*'()&=+$,;?/-]{1,64}$/.test(s.user)) return `"${s.user}" is no user name: use 1 to 64 letters, digits and -_.!~*'()&=+$,;?/`;
-  if (s.password !== undefined && (s.password.length < 1 || s.password.length > 128)) return 'a password has 1 to 128 characters';
-  if (s.password === undefined && (s.ha1 === undefined || Object.keys(s.ha1).length === 0)) return 'a password, or HA1 hashes, are missing';
+  if (!/^[A-Za-z0-9_.!~*'()&=+$,;?/-]{1,64}$/.test(s.user))
+    return `"${s.user}" is no user name: use 1 to 64 letters, digits and -_.!~*'()&=+$,;?/`;
+  if (s.password !== undefined && (s.password.length < 1 || s.password.length > 128))
+    return 'a password has 1 to 128 characters';
+  if (s.password === undefined && (s.ha1 === undefined || Object.keys(s.ha1).length === 0))
+    return 'a password, or HA1 hashes, are missing';
   if (domains === undefined) return undefined;
   const domain = domains.lookup(s.domain);
   if (domain === undefined) return `${s.domain} is none of the configured domains`;
-  return domain.kind === 'local' ? undefined : `${s.domain} is an upstream domain: its own service keeps its subscribers`;
+  return domain.kind === 'local'
+    ? undefined
+    : `${s.domain} is an upstream domain: its own service keeps its subscribers`;
 }

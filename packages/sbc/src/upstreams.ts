@@ -12,7 +12,11 @@ export interface HopUri {
 
 export function parseHop(uri: string): HopUri {
   const m = /^sip:(\[[^\]]+\]|[^:;]+)(?::(\d+))?(?:;transport=(udp|tcp))?$/.exec(uri);
-  return { host: m?.[1]?.replace(/^\[|\]$/g, '') ?? '', port: Number(m?.[2] ?? 5060), transport: m?.[3] === 'tcp' ? 'tcp' : 'udp' };
+  return {
+    host: m?.[1]?.replace(/^\[|\]$/g, '') ?? '',
+    port: Number(m?.[2] ?? 5060),
+    transport: m?.[3] === 'tcp' ? 'tcp' : 'udp',
+  };
 }
 
 /** Host names among the next hops, to be resolved before the domains are made. */
@@ -25,12 +29,20 @@ export function hostsToResolve(domains: Config['domains']): string[] {
 }
 
 /** Configured domains over the sockets that opened. What can't be reached is said, and the rest goes on. */
-export function makeDomains(config: NonNullable<Config['domains']>, realms: Realms, resolved: ReadonlyMap<string, readonly string[]>): { domains: Domain[]; warnings: string[] } {
+export function makeDomains(
+  config: NonNullable<Config['domains']>,
+  realms: Realms,
+  resolved: ReadonlyMap<string, readonly string[]>,
+): { domains: Domain[]; warnings: string[] } {
   const warnings: string[] = [];
   const domains: Domain[] = [];
   for (const [name, d] of Object.entries(config)) {
     if (d.kind === 'local') {
-      domains.push({ kind: 'local', name: canonical(name), ...(d.algorithms === undefined ? {} : { algorithms: d.algorithms }) });
+      domains.push({
+        kind: 'local',
+        name: canonical(name),
+        ...(d.algorithms === undefined ? {} : { algorithms: d.algorithms }),
+      });
       continue;
     }
     const realm = d.realm === undefined ? undefined : realms.byName(d.realm);
@@ -38,11 +50,13 @@ export function makeDomains(config: NonNullable<Config['domains']>, realms: Real
     for (const uri of d.next) {
       const hop = parseHop(uri);
       const addresses = canonicalAddress(hop.host) === undefined ? (resolved.get(hop.host) ?? []) : [hop.host];
-      if (addresses.length === 0) warnings.push(`Domain ${name}: ${hop.host} has no address; write one down, or mend its DNS, and restart.`);
+      if (addresses.length === 0)
+        warnings.push(`Domain ${name}: ${hop.host} has no address; write one down, or mend its DNS, and restart.`);
       for (const address of addresses) {
         const endpoint = { address: canonicalAddress(address) ?? address, port: hop.port };
         const listener = realms.towards(Endpoints.of(endpoint), 0, hop.transport, realm);
-        if (listener === undefined) warnings.push(`Domain ${name}: no realm with a ${hop.transport} socket has ${address} in its networks.`);
+        if (listener === undefined)
+          warnings.push(`Domain ${name}: no realm with a ${hop.transport} socket has ${address} in its networks.`);
         else next.push(nextHop(endpoint, hop.transport, listener));
       }
     }

@@ -51,15 +51,35 @@ async function config(name: string, more: object = {}): Promise<Config> {
 }
 
 function start(c: Config): Promise<Running> {
-  return compose(c, { log: createLogger({ level: process.env.SHOW === '1' ? 'debug' : 'silent', personal: 'plain', to: process.stderr }), progress: () => {}, credentialsPath: join(folder, 'credentials.json') });
+  return compose(c, {
+    log: createLogger({ level: process.env.SHOW === '1' ? 'debug' : 'silent', personal: 'plain', to: process.stderr }),
+    progress: () => {},
+    credentialsPath: join(folder, 'credentials.json'),
+  });
 }
 
 /** Runs a command as the terminal would; what it said, and its exit status. */
-async function run(command: Command, c: Config, words: readonly string[], more: Partial<CommandContext> = {}): Promise<{ code: number; out: string; err: string }> {
+async function run(
+  command: Command,
+  c: Config,
+  words: readonly string[],
+  more: Partial<CommandContext> = {},
+): Promise<{ code: number; out: string; err: string }> {
   let out = '';
   let err = '';
   const code = await command({
-    config: c, source: 'test', words, json: false, password: undefined, print: text => { out += `${text}\n`; }, complain: text => { err += `${text}\n`; }, ...more,
+    config: c,
+    source: 'test',
+    words,
+    json: false,
+    password: undefined,
+    print: text => {
+      out += `${text}\n`;
+    },
+    complain: text => {
+      err += `${text}\n`;
+    },
+    ...more,
   });
   return { code, out, err };
 }
@@ -75,9 +95,18 @@ async function exchange(socket: Socket, port: number, text: string): Promise<Mes
 function register(socket: Socket, cseq: number, headers: string): string {
   const { port } = socket.address();
   return buildRequest({
-    method: 'REGISTER', uri: 'sip:example.org', via: { transport: 'UDP', sentBy: `127.0.0.1:${port}`, branch: `z9hG4bK-${port}-${cseq}` }, maxForwards: 70,
-    from: '<sip:carol@example.org>;tag=t', to: '<sip:carol@example.org>', callId: `call-${port}`, cseq,
-    headers: headerLine('Contact', `<sip:carol@127.0.0.1:${port}>`) + headerLine('User-Agent', 'test \u001b[31mphone') + headers,
+    method: 'REGISTER',
+    uri: 'sip:example.org',
+    via: { transport: 'UDP', sentBy: `127.0.0.1:${port}`, branch: `z9hG4bK-${port}-${cseq}` },
+    maxForwards: 70,
+    from: '<sip:carol@example.org>;tag=t',
+    to: '<sip:carol@example.org>',
+    callId: `call-${port}`,
+    cseq,
+    headers:
+      headerLine('Contact', `<sip:carol@127.0.0.1:${port}>`) +
+      headerLine('User-Agent', 'test \u001b[31mphone') +
+      headers,
   });
 }
 
@@ -93,7 +122,10 @@ t.test('subscribers, bindings, metrics, drain: the commands against a border tha
   const password = /password (\S+)\./.exec(added.out)?.[1] ?? '';
   t.equal(password.length, 16);
   t.match((await run(subscribers, c, ['list'])).out, /carol@example\.org +SHA-512-256 SHA-256 MD5/);
-  t.match(await run(subscribers, c, ['add', 'dave@elsewhere.example']), { code: 1, err: /none of the configured domains/ });
+  t.match(await run(subscribers, c, ['add', 'dave@elsewhere.example']), {
+    code: 1,
+    err: /none of the configured domains/,
+  });
   t.match(await run(subscribers, c, ['add', 'dave@pbx.example.net']), { code: 1, err: /upstream domain/ });
   t.match(await run(subscribers, c, ['add', 'no one@example.org']), { code: 1, err: /no user name/ });
   t.match(await run(subscribers, c, ['add']), { code: 2, err: /USER@DOMAIN/ });
@@ -104,13 +136,21 @@ t.test('subscribers, bindings, metrics, drain: the commands against a border tha
   const port = border.status().listeners.find(l => l.transport === 'udp')?.bind.port ?? 0;
   const challenge = await exchange(phone, port, register(phone, 1, ''));
   t.equal(challenge.status, 401);
-  const line = answerChallenge(challenge, { method: 'REGISTER', uri: 'sip:example.org' }, { realm: 'example.org', user: 'carol', password }, systemRandom);
+  const line = answerChallenge(
+    challenge,
+    { method: 'REGISTER', uri: 'sip:example.org' },
+    { realm: 'example.org', user: 'carol', password },
+    systemRandom,
+  );
   const ok = await exchange(phone, port, register(phone, 2, line ?? ''));
   t.equal(ok.status, 200);
   t.match(ok.get(H.contact), /;expires=600$/);
 
   const shown = await run(bindings, c, []);
-  t.match(shown.out, /^AOR +FROM +OVER +REALM +CONTACT +EXPIRES +KEEPALIVE +PHONE\ncarol@example\.org +127\.0\.0\.1:\d+ +udp +loop/);
+  t.match(
+    shown.out,
+    /^AOR +FROM +OVER +REALM +CONTACT +EXPIRES +KEEPALIVE +PHONE\ncarol@example\.org +127\.0\.0\.1:\d+ +udp +loop/,
+  );
   t.notMatch(shown.out, '\u001b', 'no escape sequence of a peer reaches the terminal');
   const json = JSON.parse((await run(bindings, c, [], { json: true })).out) as BindingFacts[];
   t.match(json, [{ aor: 'carol@example.org', kind: 'local', peer: { address: '127.0.0.1' } }]);
@@ -123,19 +163,61 @@ t.test('subscribers, bindings, metrics, drain: the commands against a border tha
 
   const metrics = await (await fetch(`${base}/metrics`)).text();
   for (const wanted of [
-    /^drawbridge_reason_total\{reason="challenge"\} 1$/m, /^drawbridge_reason_total\{reason="clock-jump"\} 0$/m, /^drawbridge_requests_total\{method="REGISTER"\} 2$/m,
-    /^drawbridge_bindings 1$/m, /^drawbridge_subscribers 1$/m, /^drawbridge_relay_port_pairs\{state="free"\} \d+$/m, /^drawbridge_sip_received_total\{realm="loop",transport="udp",family="4"\} 2$/m,
-    /^drawbridge_metrics_read_faults_total 0$/m, /^drawbridge_store_commits_total\{result="ok"\} 1$/m, /drawbridge_event_loop_delay_seconds/,
-  ]) t.match(metrics, wanted);
+    /^drawbridge_reason_total\{reason="challenge"\} 1$/m,
+    /^drawbridge_reason_total\{reason="clock-jump"\} 0$/m,
+    /^drawbridge_requests_total\{method="REGISTER"\} 2$/m,
+    /^drawbridge_bindings 1$/m,
+    /^drawbridge_subscribers 1$/m,
+    /^drawbridge_relay_port_pairs\{state="free"\} \d+$/m,
+    /^drawbridge_sip_received_total\{realm="loop",transport="udp",family="4"\} 2$/m,
+    /^drawbridge_metrics_read_faults_total 0$/m,
+    /^drawbridge_store_commits_total\{result="ok"\} 1$/m,
+    /drawbridge_event_loop_delay_seconds/,
+  ])
+    t.match(metrics, wanted);
   t.notMatch(metrics, 'carol', 'no label that the wire can make');
 
-  const post = (body: string, type = 'application/json'): Promise<Response> => fetch(`${base}/api/v1/subscribers`, { method: 'POST', body, headers: { 'content-type': type } });
+  const post = (body: string, type = 'application/json'): Promise<Response> =>
+    fetch(`${base}/api/v1/subscribers`, { method: 'POST', body, headers: { 'content-type': type } });
   t.equal((await post('[]')).status, 400);
   t.equal((await post('{')).status, 400);
-  t.equal((await post('{"user":"eve","domain":"example.org","password":"x"}', 'text/plain')).status, 415, 'what a foreign page could send');
-  t.equal((await post(JSON.stringify(Array.from({ length: 1001 }, (_, n) => ({ user: `u${n}`, domain: 'example.org', password: 'p' }))))).status, 400);
-  t.equal((await post(JSON.stringify(Array.from({ length: 1000 }, (_, n) => ({ user: `u${n}`, domain: 'example.org', ha1: { MD5: '0'.repeat(32) } }))))).status, 201);
-  t.equal((await post('[{"user":"ok","domain":"example.org","password":"x"},{"user":"bad","domain":"x.example","password":"x"}]')).status, 422);
+  t.equal(
+    (await post('{"user":"eve","domain":"example.org","password":"x"}', 'text/plain')).status,
+    415,
+    'what a foreign page could send',
+  );
+  t.equal(
+    (
+      await post(
+        JSON.stringify(
+          Array.from({ length: 1001 }, (_, n) => ({ user: `u${n}`, domain: 'example.org', password: 'p' })),
+        ),
+      )
+    ).status,
+    400,
+  );
+  t.equal(
+    (
+      await post(
+        JSON.stringify(
+          Array.from({ length: 1000 }, (_, n) => ({
+            user: `u${n}`,
+            domain: 'example.org',
+            ha1: { MD5: '0'.repeat(32) },
+          })),
+        ),
+      )
+    ).status,
+    201,
+  );
+  t.equal(
+    (
+      await post(
+        '[{"user":"ok","domain":"example.org","password":"x"},{"user":"bad","domain":"x.example","password":"x"}]',
+      )
+    ).status,
+    422,
+  );
   t.equal(border.status().subscribers, 1001, 'all or nothing');
   t.match(await run(subscribers, c, ['remove', 'carol@example.org']), { code: 0 });
   t.match(await run(subscribers, c, ['remove', 'carol@example.org']), { code: 1, err: /no subscriber/ });
@@ -143,7 +225,11 @@ t.test('subscribers, bindings, metrics, drain: the commands against a border tha
   t.equal((await fetch(`${base}/readyz`)).status, 200);
   t.match((await run(drain, c, [])).out, /No new calls/);
   t.equal((await fetch(`${base}/readyz`)).status, 503);
-  t.match((await (await fetch(`${base}/api/v1/status`)).json()) as StatusFacts, { draining: true, bindings: 1, domains: [{ name: 'example.org' }, { name: 'pbx.example.net' }] });
+  t.match((await (await fetch(`${base}/api/v1/status`)).json()) as StatusFacts, {
+    draining: true,
+    bindings: 1,
+    domains: [{ name: 'example.org' }, { name: 'pbx.example.net' }],
+  });
 });
 
 t.test('a border that was killed finds its registrations again; the same port or not', async t => {
@@ -154,7 +240,12 @@ t.test('a border that was killed finds its registrations again; the same port or
   await once(phone, 'listening');
   const port = first.status().listeners.find(l => l.transport === 'udp')?.bind.port ?? 0;
   const challenge = await exchange(phone, port, register(phone, 1, ''));
-  const line = answerChallenge(challenge, { method: 'REGISTER', uri: 'sip:example.org' }, { realm: 'example.org', user: 'carol', password: 'secret' }, systemRandom);
+  const line = answerChallenge(
+    challenge,
+    { method: 'REGISTER', uri: 'sip:example.org' },
+    { realm: 'example.org', user: 'carol', password: 'secret' },
+    systemRandom,
+  );
   t.equal((await exchange(phone, port, register(phone, 2, line ?? ''))).status, 200);
   await first.stop(0);
   phone.close();
@@ -196,7 +287,9 @@ class Phone {
         m.parse(this.#inbox.splice(0, at + 1)[at] ?? '');
         return m;
       }
-      await new Promise<void>(resolve => { this.#wake = resolve; });
+      await new Promise<void>(resolve => {
+        this.#wake = resolve;
+      });
     }
   }
 
@@ -204,19 +297,40 @@ class Phone {
     return `127.0.0.1:${this.socket.address().port}`;
   }
 
-  request(method: string, uri: string, o: { to: string; callId: string; cseq: number; headers?: string; body?: string }): string {
+  request(
+    method: string,
+    uri: string,
+    o: { to: string; callId: string; cseq: number; headers?: string; body?: string },
+  ): string {
     return buildRequest({
-      method, uri, via: { transport: 'UDP', sentBy: this.address, branch: `z9hG4bK-${this.#user}-${++this.#serial}` }, maxForwards: 70,
-      from: `<sip:${this.#user}@example.org>;tag=${this.#user}`, to: o.to, callId: o.callId, cseq: o.cseq, contact: `<sip:${this.#user}@${this.address}>`,
-      ...(o.headers === undefined ? {} : { headers: o.headers }), ...(o.body === undefined ? {} : { contentType: 'application/sdp', body: o.body }),
+      method,
+      uri,
+      via: { transport: 'UDP', sentBy: this.address, branch: `z9hG4bK-${this.#user}-${++this.#serial}` },
+      maxForwards: 70,
+      from: `<sip:${this.#user}@example.org>;tag=${this.#user}`,
+      to: o.to,
+      callId: o.callId,
+      cseq: o.cseq,
+      contact: `<sip:${this.#user}@${this.address}>`,
+      ...(o.headers === undefined ? {} : { headers: o.headers }),
+      ...(o.body === undefined ? {} : { contentType: 'application/sdp', body: o.body }),
     });
   }
 
   /** Sends a request, answers its challenge, and gives the final response. */
-  async ask(method: string, uri: string, o: { to: string; callId: string; cseq: number; body?: string }): Promise<MessageView> {
+  async ask(
+    method: string,
+    uri: string,
+    o: { to: string; callId: string; cseq: number; body?: string },
+  ): Promise<MessageView> {
     this.send(this.request(method, uri, o));
     const challenge = await this.next('SIP/2.0 40');
-    const line = answerChallenge(challenge, { method, uri, ...(o.body === undefined ? {} : { body: o.body }) }, { realm: 'example.org', user: this.#user, password: 'secret' }, systemRandom);
+    const line = answerChallenge(
+      challenge,
+      { method, uri, ...(o.body === undefined ? {} : { body: o.body }) },
+      { realm: 'example.org', user: this.#user, password: 'secret' },
+      systemRandom,
+    );
     // The ACK of a 407 keeps its branch: a retransmission of the 407 is not this test's matter.
     this.send(this.request(method, uri, { ...o, cseq: o.cseq + 1, headers: line ?? '' }));
     return this.next('SIP/2.0 200');
@@ -241,15 +355,39 @@ t.test('a call, as the commands show it, and its record when it is over', async 
     carol.socket.close();
     dave.socket.close();
   });
-  for (const [name, phone] of [['carol', carol], ['dave', dave]] as const) {
-    t.equal((await phone.ask('REGISTER', 'sip:example.org', { to: `<sip:${name}@example.org>`, callId: `reg-${name}`, cseq: 1 })).status, 200);
+  for (const [name, phone] of [
+    ['carol', carol],
+    ['dave', dave],
+  ] as const) {
+    t.equal(
+      (
+        await phone.ask('REGISTER', 'sip:example.org', {
+          to: `<sip:${name}@example.org>`,
+          callId: `reg-${name}`,
+          cseq: 1,
+        })
+      ).status,
+      200,
+    );
   }
-  const asked = carol.ask('INVITE', 'sip:dave@example.org', { to: '<sip:dave@example.org>', callId: 'call-of-carol', cseq: 1, body: sdp(27000) });
+  const asked = carol.ask('INVITE', 'sip:dave@example.org', {
+    to: '<sip:dave@example.org>',
+    callId: 'call-of-carol',
+    cseq: 1,
+    body: sdp(27000),
+  });
   const invite = await dave.next('INVITE ');
   const ringing = JSON.parse((await run(calls, c, [], { json: true })).out) as { id: string; state: string }[];
   t.match(ringing, [{ state: 'inviting' }]);
   const id = ringing[0]?.id ?? '';
-  dave.send(buildReply(invite, 200, { toTag: 'dave', headers: headerLine('Contact', `<sip:dave@${dave.address}>`), contentType: 'application/sdp', body: sdp(27002) }));
+  dave.send(
+    buildReply(invite, 200, {
+      toTag: 'dave',
+      headers: headerLine('Contact', `<sip:dave@${dave.address}>`),
+      contentType: 'application/sdp',
+      body: sdp(27002),
+    }),
+  );
   const ok = await asked;
   t.match(ok.body, /m=audio 26\d\d\d /, 'media through the border');
   const target = /<([^>]+)>/.exec(ok.get(H.contact))?.[1] ?? '';
@@ -274,21 +412,38 @@ t.test('a call, as the commands show it, and its record when it is over', async 
     await new Promise(resolve => setImmediate(resolve));
   }
   t.match(JSON.parse(written), {
-    call: id, caller: /carol/, callee: /dave/, status: 200, cause: 'admin-request', by: 'border', media: [{ kind: 'audio' }, { kind: 'audio' }],
+    call: id,
+    caller: /carol/,
+    callee: /dave/,
+    status: 200,
+    cause: 'admin-request',
+    by: 'border',
+    media: [{ kind: 'audio' }, { kind: 'audio' }],
   });
   t.match(await (await fetch(`${border.adminUrl}/metrics`)).text(), /^drawbridge_cdr_total\{result="written"\} 1$/m);
 });
 
 t.test('subscribers without a border: straight into the store', async t => {
   const c = await config('alone');
-  t.match(await run(subscribers, c, ['add', 'carol@example.org'], { password: 'secret' }), { code: 0, out: /can register now\.\n$/ });
+  t.match(await run(subscribers, c, ['add', 'carol@example.org'], { password: 'secret' }), {
+    code: 0,
+    out: /can register now\.\n$/,
+  });
   const file = join(folder, 'people.csv');
   writeFileSync(file, '# two people\ndave@x,example.org,1\n');
-  t.match(await run(subscribers, c, ['import', file]), { code: 1, err: /line 2.*no user name[\s\S]*Nothing was imported/ });
+  t.match(await run(subscribers, c, ['import', file]), {
+    code: 1,
+    err: /line 2.*no user name[\s\S]*Nothing was imported/,
+  });
   writeFileSync(file, 'dave,example.org,a,b\nerin,Example.ORG,c\n');
   t.match(await run(subscribers, c, ['import', file]), { code: 0, out: /2 subscribers/ });
   t.match(await run(subscribers, c, ['import', join(folder, 'nowhere')]), { code: 1, err: /can't be read/ });
-  t.same(JSON.parse((await run(subscribers, c, ['list'], { json: true })).out).map((s: { user: string; domain: string }) => `${s.user}@${s.domain}`), ['carol@example.org', 'dave@example.org', 'erin@example.org']);
+  t.same(
+    JSON.parse((await run(subscribers, c, ['list'], { json: true })).out).map(
+      (s: { user: string; domain: string }) => `${s.user}@${s.domain}`,
+    ),
+    ['carol@example.org', 'dave@example.org', 'erin@example.org'],
+  );
   t.match(await run(subscribers, c, ['remove', 'dave@example.org']), { code: 0 });
   await t.rejects(run(calls, c, []), NotRunning);
   await t.rejects(run(bindings, c, []), /drawbridge up/);
@@ -301,12 +456,27 @@ t.test('what can not start says so in a sentence; what is only missing is a warn
   const taken = createSocket('udp4').bind(0, '127.0.0.1');
   await once(taken, 'listening');
   t.teardown(() => taken.close());
-  const realm = (sip: object, bind: string[] = ['127.0.0.1']): object => ({ realms: { loop: { bind, sip, networks: ['127.0.0.0/8'] } } });
-  await t.rejects(start(await config('taken', realm({ udp: taken.address().port, tcp: false }))), { name: 'StartError', message: /UDP port \d+ on 127\.0\.0\.1 is taken/ });
-  await t.rejects(start(await config('foreign', realm({ udp: 0, tcp: 0 }, ['192.0.2.77']))), { name: 'StartError', message: /192\.0\.2\.77/ });
+  const realm = (sip: object, bind: string[] = ['127.0.0.1']): object => ({
+    realms: { loop: { bind, sip, networks: ['127.0.0.0/8'] } },
+  });
+  await t.rejects(start(await config('taken', realm({ udp: taken.address().port, tcp: false }))), {
+    name: 'StartError',
+    message: /UDP port \d+ on 127\.0\.0\.1 is taken/,
+  });
+  await t.rejects(start(await config('foreign', realm({ udp: 0, tcp: 0 }, ['192.0.2.77']))), {
+    name: 'StartError',
+    message: /192\.0\.2\.77/,
+  });
   const c = await config('warned', realm({ udp: 0, tcp: 0 }, ['127.0.0.1', '2001:db8::77']));
   writeFileSync(join(folder, 'not-a-folder'), '');
-  const border = await start(freezeConfig({ ...structuredClone(c), cdr: { file: join(folder, 'not-a-folder', 'cdr.jsonl') }, admin: { listen: '192.0.2.78:80' }, store: { kind: 'lmdb', path: join(folder, 'not-a-folder', 'store') } } as never));
+  const border = await start(
+    freezeConfig({
+      ...structuredClone(c),
+      cdr: { file: join(folder, 'not-a-folder', 'cdr.jsonl') },
+      admin: { listen: '192.0.2.78:80' },
+      store: { kind: 'lmdb', path: join(folder, 'not-a-folder', 'store') },
+    } as never),
+  );
   t.teardown(() => border.stop(0));
   t.equal(border.status().listeners.length, 2, 'IPv4 goes on');
   t.equal(border.adminUrl, undefined);
@@ -318,12 +488,22 @@ t.test('what can not start says so in a sentence; what is only missing is a warn
 });
 
 /** The command itself as a process. */
-async function drawbridge(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<{ code: number | null; out: string; err: string }> {
-  const child = spawn(process.execPath, [MAIN, ...args], { cwd: folder, env: { ...process.env, DRAWBRIDGE_CONFIG: '', ...env } });
+async function drawbridge(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<{ code: number | null; out: string; err: string }> {
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    cwd: folder,
+    env: { ...process.env, DRAWBRIDGE_CONFIG: '', ...env },
+  });
   let out = '';
   let err = '';
-  child.stdout.on('data', d => { out += d; });
-  child.stderr.on('data', d => { err += d; });
+  child.stdout.on('data', d => {
+    out += d;
+  });
+  child.stderr.on('data', d => {
+    err += d;
+  });
   const [code] = (await once(child, 'close')) as [number | null];
   return { code, out, err };
 }
@@ -337,20 +517,35 @@ t.test('the process: help, faults of the command line and of the file, a signal'
   writeFileSync(join(folder, 'bad.yaml'), 'realms:\n  a: { bind: [10.0.0.300] }\nmedai: {}\n');
   t.match(await drawbridge(['check', '-c', 'bad.yaml']), { code: 2, err: /bad\.yaml:2.*\n[\s\S]*bad\.yaml:3.*media/ });
   t.match(await drawbridge(['up'], { DRAWBRIDGE_CONFIG: 'bad.yaml' }), { code: 2, err: /bad\.yaml:2/ });
-  const said = JSON.parse((await drawbridge(['check', '-c', 'bad.yaml', '--json'])).out) as { ok: boolean; problems: unknown[] };
+  const said = JSON.parse((await drawbridge(['check', '-c', 'bad.yaml', '--json'])).out) as {
+    ok: boolean;
+    problems: unknown[];
+  };
   t.equal(said.ok, false);
   t.equal(said.problems.length, 2);
   const admin = await freePort();
-  writeFileSync(join(folder, 'drawbridge.yaml'), `realms: { loop: { bind: [127.0.0.1], sip: { udp: 0, tcp: 0 } } }\nmedia: { ports: [26100, 26199], path: dgram }\nadmin: { listen: "127.0.0.1:${admin}" }\n`);
+  writeFileSync(
+    join(folder, 'drawbridge.yaml'),
+    `realms: { loop: { bind: [127.0.0.1], sip: { udp: 0, tcp: 0 } } }\nmedia: { ports: [26100, 26199], path: dgram }\nadmin: { listen: "127.0.0.1:${admin}" }\n`,
+  );
   t.match(await drawbridge(['check']), { code: 0, out: /drawbridge\.yaml is right/ });
 
   const child = spawn(process.execPath, [MAIN], { cwd: folder, env: { ...process.env, DRAWBRIDGE_CONFIG: '' } });
   let out = '';
-  child.stdout.on('data', d => { out += d; });
+  child.stdout.on('data', d => {
+    out += d;
+  });
   while (!out.includes('Ctrl-C')) await once(child.stdout, 'data');
   t.match(out, /Drawbridge \d+\.\d+\.\d+ is up/);
-  const credentials = JSON.parse(readFileSync(join(folder, 'var/credentials.json'), 'utf8')) as { user: string; domain: string; password: string }[];
-  t.same(credentials.map(x => x.user), ['alice', 'bob']);
+  const credentials = JSON.parse(readFileSync(join(folder, 'var/credentials.json'), 'utf8')) as {
+    user: string;
+    domain: string;
+    password: string;
+  }[];
+  t.same(
+    credentials.map(x => x.user),
+    ['alice', 'bob'],
+  );
   for (const x of credentials) t.ok(out.includes(x.password), 'the table shows the password of the file');
   child.kill('SIGTERM');
   const [code] = (await once(child, 'close')) as [number];
@@ -358,13 +553,34 @@ t.test('the process: help, faults of the command line and of the file, a signal'
 });
 
 t.test('tables, clocks, ladders and lists of people', async t => {
-  t.equal(table(['A', 'LONG'], [['aaaa', 'b'], ['c', '\u0007']]), 'A     LONG\naaaa  b\nc     ?');
+  t.equal(
+    table(
+      ['A', 'LONG'],
+      [
+        ['aaaa', 'b'],
+        ['c', '\u0007'],
+      ],
+    ),
+    'A     LONG\naaaa  b\nc     ?',
+  );
   t.equal(clock(65_000), '1:05');
   t.equal(clock(7_389_000), '2:03:09');
-  const message = (at: number, direction: 'in' | 'out', leg: string, text: string) => ({ at, direction, leg, local: 'udp:203.0.113.10:5060', peer: leg === 'a' ? 'udp:198.51.100.7:4000' : 'udp:198.51.100.8:4001', text });
+  const message = (at: number, direction: 'in' | 'out', leg: string, text: string) => ({
+    at,
+    direction,
+    leg,
+    local: 'udp:203.0.113.10:5060',
+    peer: leg === 'a' ? 'udp:198.51.100.7:4000' : 'udp:198.51.100.8:4001',
+    text,
+  });
   const drawn = ladder(
     [
-      message(1000, 'in', 'a', 'INVITE sip:bob@example.org SIP/2.0\r\nCSeq: 1 INVITE\r\nContent-Type: application/sdp\r\n\r\n'),
+      message(
+        1000,
+        'in',
+        'a',
+        'INVITE sip:bob@example.org SIP/2.0\r\nCSeq: 1 INVITE\r\nContent-Type: application/sdp\r\n\r\n',
+      ),
       message(1004, 'out', 'b1', 'INVITE sip:bob@192.168.1.6 SIP/2.0\r\nCSeq: 9 INVITE\r\n\r\n'),
       message(1500, 'in', 'b1', 'SIP/2.0 180 Ringing\r\nCSeq: 9 INVITE\r\n\r\n'),
       message(1501, 'out', 'a', 'SIP/2.0 180 Ringing\r\nCSeq: 1 INVITE\r\n\r\n'),
@@ -377,6 +593,8 @@ t.test('tables, clocks, ladders and lists of people', async t => {
   t.match(drawn[4], /^ {4}0\.500 +\| +\|<-+ 180 Ringing \(INVITE\) -+\|$/);
   t.match(drawn[5], /^ {4}0\.501 +\|<-+ 180 Ringing \(INVITE\) -+\| +\|$/);
   t.equal(ladder([], false), 'Nothing of this call is kept.');
-  t.same(parseSubscribers('[{"user":"a","domain":"b","password":"c"},{"user":"a"}]').problems, ['entry 2: expected { user, domain, password } or { user, domain, ha1 }']);
+  t.same(parseSubscribers('[{"user":"a","domain":"b","password":"c"},{"user":"a"}]').problems, [
+    'entry 2: expected { user, domain, password } or { user, domain, ha1 }',
+  ]);
   t.match(parseSubscribers('[').problems, [/no JSON/]);
 });

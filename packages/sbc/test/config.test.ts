@@ -73,11 +73,21 @@ calls: { timerC: 3m }
 methods: { INVITE: anyone }
 `);
   for (const expected of [
-    /drawbridge\.yaml:2.*realms\.access\.bind/, /drawbridge\.yaml:2.*realms\.access\.sip\.udp.*65535/, /drawbridge\.yaml:3.*bindd[\s\S]*bind/,
-    /drawbridge\.yaml:5.*next.*sip:10\.0\.0\.5:5060;transport=udp/, /drawbridge\.yaml:6.*registrar\.minExpires.*500ms/, /drawbridge\.yaml:8.*methods.*INVITE/,
-  ]) t.match(said, expected);
+    /drawbridge\.yaml:2.*realms\.access\.bind/,
+    /drawbridge\.yaml:2.*realms\.access\.sip\.udp.*65535/,
+    /drawbridge\.yaml:3.*bindd[\s\S]*bind/,
+    /drawbridge\.yaml:5.*next.*sip:10\.0\.0\.5:5060;transport=udp/,
+    /drawbridge\.yaml:6.*registrar\.minExpires.*500ms/,
+    /drawbridge\.yaml:8.*methods.*INVITE/,
+  ])
+    t.match(said, expected);
   t.match(problems('calls: { timerC: 3m }'), /drawbridge\.yaml:1.*calls\.timerC.*more than 3 minutes/);
-  t.match(problems('realms: { a: { bind: [10.0.0.1] } }\ndomains: { x.example: { kind: upstream, realm: b, next: ["sip:10.0.0.5"] } }'), /drawbridge\.yaml:2.*realm.*a/);
+  t.match(
+    problems(
+      'realms: { a: { bind: [10.0.0.1] } }\ndomains: { x.example: { kind: upstream, realm: b, next: ["sip:10.0.0.5"] } }',
+    ),
+    /drawbridge\.yaml:2.*realm.*a/,
+  );
   t.match(problems('registrar: { minExpires: 2h }'), /minExpires/);
   t.equal(problems(FULL), '', 'control');
 });
@@ -90,22 +100,57 @@ const MACHINE: Machine = {
 
 t.test('auto realms are what the machine has', async t => {
   const auto = planRealms({ realms: 'auto' }, MACHINE);
-  t.same(auto.realms.map(r => [r.name, r.addresses.map(a => a.bind)]), [['default', ['192.0.2.5']], ['loopback', ['127.0.0.1', '::1']]]);
+  t.same(
+    auto.realms.map(r => [r.name, r.addresses.map(a => a.bind)]),
+    [
+      ['default', ['192.0.2.5']],
+      ['loopback', ['127.0.0.1', '::1']],
+    ],
+  );
   t.match(auto.warnings, [/no IPv6/]);
   const none = planRealms({ realms: 'auto' }, { ...MACHINE, primary: { 4: undefined, 6: undefined } });
-  t.same(none.realms.map(r => r.name), ['loopback']);
+  t.same(
+    none.realms.map(r => r.name),
+    ['loopback'],
+  );
   t.match(none.warnings, [/only phones on this machine/]);
 });
 
 const OPENED: readonly OpenedListener[] = [
-  { realm: 'access', transport: 'udp', bind: { address: '203.0.113.10', port: 5060 }, advertise: { address: '198.51.100.7', port: 5060 } },
-  { realm: 'access', transport: 'udp', bind: { address: '2001:db8::10', port: 5060 }, advertise: { address: '2001:db8::10', port: 5060 } },
-  { realm: 'core', transport: 'udp', bind: { address: '10.0.0.1', port: 5070 }, advertise: { address: '10.0.0.1', port: 5070 } },
-  { realm: 'core', transport: 'tcp', bind: { address: '10.0.0.1', port: 5070 }, advertise: { address: '10.0.0.1', port: 5070 } },
+  {
+    realm: 'access',
+    transport: 'udp',
+    bind: { address: '203.0.113.10', port: 5060 },
+    advertise: { address: '198.51.100.7', port: 5060 },
+  },
+  {
+    realm: 'access',
+    transport: 'udp',
+    bind: { address: '2001:db8::10', port: 5060 },
+    advertise: { address: '2001:db8::10', port: 5060 },
+  },
+  {
+    realm: 'core',
+    transport: 'udp',
+    bind: { address: '10.0.0.1', port: 5070 },
+    advertise: { address: '10.0.0.1', port: 5070 },
+  },
+  {
+    realm: 'core',
+    transport: 'tcp',
+    bind: { address: '10.0.0.1', port: 5070 },
+    advertise: { address: '10.0.0.1', port: 5070 },
+  },
 ];
 
 t.test('realms: whom they serve, and from where a next hop is reached', async t => {
-  const realms = new Realms([{ name: 'access', networks: ['0.0.0.0/0', '::/0'] }, { name: 'core', networks: ['10.0.0.0/8'] }], OPENED);
+  const realms = new Realms(
+    [
+      { name: 'access', networks: ['0.0.0.0/0', '::/0'] },
+      { name: 'core', networks: ['10.0.0.0/8'] },
+    ],
+    OPENED,
+  );
   const at = (address: string): Endpoints => Endpoints.of({ address, port: 5060 });
   t.equal(realms.towards(at('10.1.2.3'), 0, 'udp')?.realm.name, 'core', 'the most specific network');
   t.equal(realms.towards(at('10.1.2.3'), 0, 'tcp')?.via, 3);
@@ -130,7 +175,13 @@ t.test('upstreams: literal and named hops, and what can not be reached', async t
   const r = load(FULL);
   if (!r.ok) return t.fail('control');
   t.same(hostsToResolve(r.value.domains), ['pbx.inside']);
-  const realms = new Realms([{ name: 'access', networks: ['0.0.0.0/0', '::/0'] }, { name: 'core', networks: ['10.0.0.0/8'] }], OPENED);
+  const realms = new Realms(
+    [
+      { name: 'access', networks: ['0.0.0.0/0', '::/0'] },
+      { name: 'core', networks: ['10.0.0.0/8'] },
+    ],
+    OPENED,
+  );
   const made = makeDomains(r.value.domains ?? {}, realms, new Map([['pbx.inside', ['10.0.0.6', '172.16.0.1']]]));
   const pbx = made.domains.find(d => d.kind === 'upstream');
   t.same(pbx?.kind === 'upstream' ? pbx.next.map(n => n.endpoint.address) : [], ['10.0.0.5', '10.0.0.6']);

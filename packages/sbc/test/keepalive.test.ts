@@ -1,5 +1,5 @@
+import { buildReply, H, headerLine } from '@drawbridge/sip';
 import t from 'tap';
-import { buildReply, headerLine, H } from '@drawbridge/sip';
 import { contactsOf, parsed, type Sent, World } from './world.js';
 
 /** A NAT with one idle time for UDP, and one phone behind it. */
@@ -49,9 +49,15 @@ class NattedPhone {
   }
 
   register(callId = `phone-${this.#n}`): void {
-    this.#w.ask({
-      contacts: [`<sip:alice@192.168.1.${this.#n}:5060>`], callId, cseq: this.#cseq, headers: 'Expires: 3600\r\n',
-    }, `${this.#address}:${this.#map()}`);
+    this.#w.ask(
+      {
+        contacts: [`<sip:alice@192.168.1.${this.#n}:5060>`],
+        callId,
+        cseq: this.#cseq,
+        headers: 'Expires: 3600\r\n',
+      },
+      `${this.#address}:${this.#map()}`,
+    );
     this.#cseq += 2;
   }
 
@@ -81,26 +87,38 @@ function world(config: object = {}): { w: World; phones: NattedPhone[] } {
   return { w, phones };
 }
 
-for (const [seconds, samePort] of [[30, false], [60, true], [60, false], [120, true], [120, false]] as const) {
-  t.test(`a NAT that forgets after ${seconds} s is found out within 20 %${samePort ? ', though it keeps the port' : ''}`, async t => {
-    const { w, phones } = world();
-    const p = new NattedPhone(w, { address: '198.51.100.7', lifetime: seconds * 1000, samePort });
-    phones.push(p);
-    p.register();
-    live(w, phones, 60);
-    const [b] = w.registrar.lookup('alice@example.org');
-    const facts = b === undefined ? undefined : w.registrar.keepalive.facts(b);
-    t.equal(facts?.how, 'options');
-    t.equal(facts?.searching, false);
-    const found = (facts?.intervalMs ?? 0) / 1000;
-    t.ok(found >= seconds * 0.8 && found < seconds, `${found} s`);
-    const lost = p.lost;
-    const asked = p.asked;
-    live(w, phones, 60);
-    t.equal(p.lost, lost, 'reachable throughout, once it is known');
-    t.ok(lost <= 2 * 300_000, `lost ${lost / 1000} s while searching`);
-    t.ok(p.asked - asked <= 3600 / found + 15, `and asked no more often than needed: ${p.asked - asked} times in an hour`);
-  });
+for (const [seconds, samePort] of [
+  [30, false],
+  [60, true],
+  [60, false],
+  [120, true],
+  [120, false],
+] as const) {
+  t.test(
+    `a NAT that forgets after ${seconds} s is found out within 20 %${samePort ? ', though it keeps the port' : ''}`,
+    async t => {
+      const { w, phones } = world();
+      const p = new NattedPhone(w, { address: '198.51.100.7', lifetime: seconds * 1000, samePort });
+      phones.push(p);
+      p.register();
+      live(w, phones, 60);
+      const [b] = w.registrar.lookup('alice@example.org');
+      const facts = b === undefined ? undefined : w.registrar.keepalive.facts(b);
+      t.equal(facts?.how, 'options');
+      t.equal(facts?.searching, false);
+      const found = (facts?.intervalMs ?? 0) / 1000;
+      t.ok(found >= seconds * 0.8 && found < seconds, `${found} s`);
+      const lost = p.lost;
+      const asked = p.asked;
+      live(w, phones, 60);
+      t.equal(p.lost, lost, 'reachable throughout, once it is known');
+      t.ok(lost <= 2 * 300_000, `lost ${lost / 1000} s while searching`);
+      t.ok(
+        p.asked - asked <= 3600 / found + 15,
+        `and asked no more often than needed: ${p.asked - asked} times in an hour`,
+      );
+    },
+  );
 }
 
 t.test('no keepalive at all: the control that shows the model NAT forgetting', async t => {
@@ -127,13 +145,18 @@ t.test('a NAT that forgets nothing ends at the longest interval, without a loss'
 
 t.test('what one phone finds serves the others behind its NAT; another NAT is searched by itself', async t => {
   const { w, phones } = world();
-  const office = Array.from({ length: 8 }, (_, n) => new NattedPhone(w, { address: '198.51.100.7', lifetime: 60_000, n: n + 1 }));
+  const office = Array.from(
+    { length: 8 },
+    (_, n) => new NattedPhone(w, { address: '198.51.100.7', lifetime: 60_000, n: n + 1 }),
+  );
   const home = new NattedPhone(w, { address: '198.51.100.200', lifetime: 120_000, n: 20 });
   phones.push(...office, home);
   for (const p of phones) p.register();
   t.equal(w.registrar.keepalive.nats, 2);
   live(w, phones, 60);
-  const intervals = w.registrar.lookup('alice@example.org').map(b => ({ from: b.flow.peer.address(b.flow.j), s: (w.registrar.keepalive.facts(b)?.intervalMs ?? 0) / 1000 }));
+  const intervals = w.registrar
+    .lookup('alice@example.org')
+    .map(b => ({ from: b.flow.peer.address(b.flow.j), s: (w.registrar.keepalive.facts(b)?.intervalMs ?? 0) / 1000 }));
   for (const { from, s } of intervals) {
     if (from === '198.51.100.7') t.ok(s >= 48 && s < 60, `office ${s}`);
     else t.ok(s >= 96 && s < 120, `home ${s}`);
@@ -191,7 +214,10 @@ t.test('a phone that keeps its own mapping open is left alone, one in the open i
   const open = new World();
   const options: Sent[] = [];
   open.onSend = s => s.text.startsWith('OPTIONS') && options.push(s) > 0;
-  const ok = open.ask({ contacts: ['<sip:alice@198.51.100.7:5060>'], headers: headerLine('Expires', '3600') }, '198.51.100.7:5060');
+  const ok = open.ask(
+    { contacts: ['<sip:alice@198.51.100.7:5060>'], headers: headerLine('Expires', '3600') },
+    '198.51.100.7:5060',
+  );
   t.equal(contactsOf(ok).length, 1);
   open.advance(1_000_000);
   t.equal(options.length, 0);

@@ -2,7 +2,7 @@ import { Endpoints, type Verdict } from '@drawbridge/core';
 import { H, headerLine } from '@drawbridge/sip';
 import t from 'tap';
 import { type Identity, NOBODY } from '../src/inbound.js';
-import { ACCESS_TCP, ACCESS_UDP, contactsOf, CORE_UDP, parsed, PBX, PBX_TWO, type Sent, World } from './world.js';
+import { ACCESS_TCP, ACCESS_UDP, CORE_UDP, contactsOf, PBX, PBX_TWO, parsed, type Sent, World } from './world.js';
 
 const PHONE = '198.51.100.7:40001';
 const OTHER = '198.51.100.8:40002';
@@ -13,7 +13,10 @@ t.test('a REGISTER is challenged, then bound to the flow it came over, whatever 
   w.receive(w.request({ contacts: [INNER] }), PHONE);
   const [challenge] = w.take();
   t.match(challenge?.text, /^SIP\/2\.0 401 Unauthorized\r\n/);
-  t.match(challenge?.text, /WWW-Authenticate: Digest realm="example.org",nonce="[^"]+",algorithm=MD5,qop="auth,auth-int"\r\n/);
+  t.match(
+    challenge?.text,
+    /WWW-Authenticate: Digest realm="example.org",nonce="[^"]+",algorithm=MD5,qop="auth,auth-int"\r\n/,
+  );
   t.equal(challenge?.to, PHONE, 'to the source, not to the Via');
   t.equal(w.flows.size, 0, 'no state before proof');
   t.equal(w.transactions.serverCount, 0);
@@ -28,7 +31,11 @@ t.test('a REGISTER is challenged, then bound to the flow it came over, whatever 
   t.equal(b?.opaque.length, 20);
   t.equal(w.registrar.byOpaque(b?.opaque ?? ''), b);
 
-  for (const contact of ['<sip:alice@203.0.113.10:5060>', '<sip:alice@victim.example.com>', '<sip:alice@10.0.0.5;maddr=8.8.8.8>']) {
+  for (const contact of [
+    '<sip:alice@203.0.113.10:5060>',
+    '<sip:alice@victim.example.com>',
+    '<sip:alice@10.0.0.5;maddr=8.8.8.8>',
+  ]) {
     const poisoned = w.ask({ contacts: [contact], callId: `poison-${contact.length}` }, PHONE);
     t.equal(poisoned?.status, 200, contact);
   }
@@ -50,8 +57,15 @@ t.test('who may register what', async t => {
   t.equal(known?.text.length, (unknown?.text.length ?? 0) - 2 * ('mallory'.length - 'alice'.length), 'and is as long');
   t.equal(w.ask({ uri: 'sip:elsewhere.example.com', contacts: [INNER] }, PHONE)?.status, 404);
   t.equal(w.counts.get('unknown-domain'), 1);
-  t.equal(w.ask({ to: '<sip:alice@pbx.example.net>', contacts: [INNER] }, PHONE)?.status, 404, 'To of another domain than the Request-URI');
-  const escaped = w.ask({ to: '<sip:%61lice@EXAMPLE.org:5060;transport=udp>', contacts: ['<sip:x@1.2.3.4>'], callId: 'esc' }, PHONE);
+  t.equal(
+    w.ask({ to: '<sip:alice@pbx.example.net>', contacts: [INNER] }, PHONE)?.status,
+    404,
+    'To of another domain than the Request-URI',
+  );
+  const escaped = w.ask(
+    { to: '<sip:%61lice@EXAMPLE.org:5060;transport=udp>', contacts: ['<sip:x@1.2.3.4>'], callId: 'esc' },
+    PHONE,
+  );
   t.equal(escaped?.status, 200);
   t.equal(w.registrar.lookup('alice@example.org').length, 2, 'unescaped and stripped before the lookup');
 });
@@ -62,26 +76,59 @@ t.test('intervals: too brief, too long, none, zero, malformed', async t => {
   t.equal(brief?.status, 423);
   t.equal(brief?.get(H.minExpires), '60');
   t.equal(w.registrar.lookup('alice@example.org').length, 0);
-  t.same(contactsOf(w.ask({ contacts: [`${INNER};expires=60`] }, PHONE)), [`${INNER};expires=60`], 'control: the minimum itself');
+  t.same(
+    contactsOf(w.ask({ contacts: [`${INNER};expires=60`] }, PHONE)),
+    [`${INNER};expires=60`],
+    'control: the minimum itself',
+  );
   t.same(contactsOf(w.ask({ contacts: [`${INNER};expires=999999`] }, PHONE)), [`${INNER};expires=3600`]);
   t.same(contactsOf(w.ask({ contacts: [INNER] }, PHONE)), [`${INNER};expires=600`]);
-  t.same(contactsOf(w.ask({ contacts: [`${INNER};expires=soon`] }, PHONE)), [`${INNER};expires=3600`], 'malformed counts as an hour');
-  t.same(contactsOf(w.ask({ contacts: [`${INNER};expires=120`], headers: 'Expires: 0\r\n' }, PHONE)), [`${INNER};expires=120`], 'the parameter outranks the header');
+  t.same(
+    contactsOf(w.ask({ contacts: [`${INNER};expires=soon`] }, PHONE)),
+    [`${INNER};expires=3600`],
+    'malformed counts as an hour',
+  );
+  t.same(
+    contactsOf(w.ask({ contacts: [`${INNER};expires=120`], headers: 'Expires: 0\r\n' }, PHONE)),
+    [`${INNER};expires=120`],
+    'the parameter outranks the header',
+  );
   t.same(contactsOf(w.ask({ contacts: [`${INNER};expires=0`] }, PHONE)), [], 'zero removes, however small the minimum');
-  t.same(contactsOf(w.ask({ contacts: [`${INNER};expires=0`] }, PHONE)), [], 'and removing what is not there is no fault');
+  t.same(
+    contactsOf(w.ask({ contacts: [`${INNER};expires=0`] }, PHONE)),
+    [],
+    'and removing what is not there is no fault',
+  );
 });
 
 t.test('a 200 lists all bindings, with q and unknown parameters as they were', async t => {
   const w = new World();
   w.ask({ contacts: [`${INNER};q=0.5;expires=100`], callId: 'a' }, PHONE);
-  const both = w.ask({ contacts: ['"Desk" <sips:alice@10.1.1.1;lr>;+sip.instance="<urn:uuid:1>";foo="a b";expires=200'], callId: 'b' }, OTHER);
-  t.same(contactsOf(both), [`${INNER};q=0.5;expires=100`, '<sips:alice@10.1.1.1;lr>;+sip.instance="<urn:uuid:1>";foo="a b";expires=200']);
-  t.same(w.registrar.lookup('alice@example.org').map(b => b.q), [1, 0.5], 'highest q first');
+  const both = w.ask(
+    { contacts: ['"Desk" <sips:alice@10.1.1.1;lr>;+sip.instance="<urn:uuid:1>";foo="a b";expires=200'], callId: 'b' },
+    OTHER,
+  );
+  t.same(contactsOf(both), [
+    `${INNER};q=0.5;expires=100`,
+    '<sips:alice@10.1.1.1;lr>;+sip.instance="<urn:uuid:1>";foo="a b";expires=200',
+  ]);
+  t.same(
+    w.registrar.lookup('alice@example.org').map(b => b.q),
+    [1, 0.5],
+    'highest q first',
+  );
   w.advance(40_000);
-  t.same(contactsOf(w.ask({}, PHONE)).map(c => c.match(/expires=\d+/)?.[0]), ['expires=60', 'expires=160'], 'a query changes nothing');
+  t.same(
+    contactsOf(w.ask({}, PHONE)).map(c => c.match(/expires=\d+/)?.[0]),
+    ['expires=60', 'expires=160'],
+    'a query changes nothing',
+  );
   w.advance(61_000);
   t.same(contactsOf(w.ask({}, PHONE)).length, 1, 'the first has expired');
-  t.match(w.events.map(e => e.kind), ['binding-made', 'binding-made', 'binding-ended']);
+  t.match(
+    w.events.map(e => e.kind),
+    ['binding-made', 'binding-made', 'binding-ended'],
+  );
   t.match(w.events.at(-1), { why: 'expired' });
 });
 
@@ -111,7 +158,11 @@ t.test('the wildcard', async t => {
   t.equal(w.ask({ contacts: ['*'], headers: 'Expires: 60\r\n' }, PHONE)?.status, 400, 'with another than 0');
   t.equal(w.ask({ contacts: ['*', INNER], headers: 'Expires: 0\r\n' }, PHONE)?.status, 400, 'with company');
   t.equal(w.registrar.lookup('alice@example.org').length, 2);
-  t.equal(w.ask({ contacts: ['*'], headers: 'Expires: 0\r\n', callId: 'a', cseq: 0 }, PHONE)?.status, 500, 'not rising within its Call-ID');
+  t.equal(
+    w.ask({ contacts: ['*'], headers: 'Expires: 0\r\n', callId: 'a', cseq: 0 }, PHONE)?.status,
+    500,
+    'not rising within its Call-ID',
+  );
   t.equal(w.registrar.lookup('alice@example.org').length, 2);
   const all = w.ask({ contacts: ['*'], headers: 'Expires: 0\r\n', callId: 'z' }, PHONE);
   t.equal(all?.status, 200);
@@ -162,7 +213,10 @@ t.test('a 200 that changes something waits for the disk, a refresh does not', as
   t.equal(w.registrar.lookup('alice@example.org').length, 1, 'but callers find it already');
   w.take();
   w.commit();
-  t.match(w.take().map(s => s.text), [/^SIP\/2\.0 200 OK/]);
+  t.match(
+    w.take().map(s => s.text),
+    [/^SIP\/2\.0 200 OK/],
+  );
   const refreshed = w.ask({ contacts: [INNER] }, PHONE);
   t.equal(refreshed?.status, 200, 'at once');
   t.equal(w.asked.length, 1, 'and written behind');
@@ -178,7 +232,14 @@ t.test('a 200 that changes something waits for the disk, a refresh does not', as
   t.equal(w.ask({ contacts: [INNER] }, PHONE), undefined);
   w.take();
   w.advance(5100);
-  t.match(w.take().map(s => s.text).filter(s => s.startsWith('SIP')), [/^SIP\/2\.0 200 OK/], 'nor does a store that never answers');
+  t.match(
+    w
+      .take()
+      .map(s => s.text)
+      .filter(s => s.startsWith('SIP')),
+    [/^SIP\/2\.0 200 OK/],
+    'nor does a store that never answers',
+  );
   t.equal(w.counts.get('store-failed'), 2);
 });
 
@@ -202,7 +263,11 @@ t.test('bindings come back after a kill: UDP flows, not streams, not what expire
   t.equal(b?.opaque, before?.opaque, 'callers and upstreams still know it by its name');
   t.same(b?.flow.peer.get(b.flow.j), { address: '198.51.100.7', port: 40001 });
   t.same(contactsOf(again.ask({}, PHONE)), [`${INNER};+sip.instance="<urn:x>";q=0.7;expires=500`]);
-  t.equal(again.ask({ contacts: [INNER], callId: 'a', cseq: 0 }, PHONE)?.status, 500, 'the order of its Call-ID survives too');
+  t.equal(
+    again.ask({ contacts: [INNER], callId: 'a', cseq: 0 }, PHONE)?.status,
+    500,
+    'the order of its Call-ID survives too',
+  );
   const left = [];
   for await (const r of again.store.load('binding/')) left.push(r.key);
   t.equal(left.length, 1, 'and what could not come back is gone from the disk');
@@ -225,22 +290,43 @@ t.test('Path counts only from a configured peer', async t => {
   w.ask({ contacts: [INNER], headers: path }, PHONE);
   t.same(w.registrar.lookup('alice@example.org')[0]?.path, []);
   w.ask({ contacts: ['<sip:alice@10.2.2.2>'], headers: path, callId: 'edge' }, PBX, CORE_UDP);
-  t.same(w.registrar.lookup('alice@example.org').find(b => b.callId === 'edge')?.path, ['<sip:edge.example.net;lr>', '<sip:second.example.net;lr>'], 'control');
+  t.same(
+    w.registrar.lookup('alice@example.org').find(b => b.callId === 'edge')?.path,
+    ['<sip:edge.example.net;lr>', '<sip:second.example.net;lr>'],
+    'control',
+  );
 });
 
-const UPSTREAM = { uri: 'sip:pbx.example.net', to: '<sip:carol@pbx.example.net>', from: '<sip:carol@pbx.example.net>;tag=phone', contacts: ['<sip:carol@192.168.1.5:5060>;q=0.8'], headers: 'Expires: 1800\r\n' };
+const UPSTREAM = {
+  uri: 'sip:pbx.example.net',
+  to: '<sip:carol@pbx.example.net>',
+  from: '<sip:carol@pbx.example.net>;tag=phone',
+  contacts: ['<sip:carol@192.168.1.5:5060>;q=0.8'],
+  headers: 'Expires: 1800\r\n',
+};
 
 /** What went to the PBX, answered as a registrar that lists `contacts` for each of ours. */
 function answer(w: World, request: Sent | undefined, status: string, headers: string): void {
   const m = parsed(request?.text ?? '');
   const lines = ['via', 'from', 'to', 'callId', 'cseq'] as const;
-  w.receive(`SIP/2.0 ${status}\r\n${lines.map(h => m.line(m.first(H[h]))).join('').replace(/(To: [^\r]*)/, '$1;tag=pbx')}${headers}Content-Length: 0\r\n\r\n`, request?.to ?? PBX, CORE_UDP);
+  w.receive(
+    `SIP/2.0 ${status}\r\n${lines
+      .map(h => m.line(m.first(H[h])))
+      .join('')
+      .replace(/(To: [^\r]*)/, '$1;tag=pbx')}${headers}Content-Length: 0\r\n\r\n`,
+    request?.to ?? PBX,
+    CORE_UDP,
+  );
 }
 
 t.test('who counts as a configured peer, and what it may do', async t => {
   const w = new World();
   const message = (from: string, via: number): number => {
-    w.receive(w.request({ method: 'MESSAGE', uri: 'sip:alice@example.org', from: '<sip:x@elsewhere.example>;tag=p' }), from, via);
+    w.receive(
+      w.request({ method: 'MESSAGE', uri: 'sip:alice@example.org', from: '<sip:x@elsewhere.example>;tag=p' }),
+      from,
+      via,
+    );
     return parsed(w.take().at(-1)?.text ?? '').status;
   };
   t.equal(message(PBX, CORE_UDP), 200);
@@ -257,16 +343,25 @@ t.test('methods: anyone, authenticated, denied, unknown; ACK and CANCEL are neve
     return s === undefined ? undefined : parsed(s.text).status;
   };
   t.equal(status('OPTIONS'), 200);
-  for (const method of ['MESSAGE', 'INVITE', 'NOTIFY', 'PUBLISH', 'INFO', 'UPDATE']) t.equal(status(method), 407, method);
+  for (const method of ['MESSAGE', 'INVITE', 'NOTIFY', 'PUBLISH', 'INFO', 'UPDATE'])
+    t.equal(status(method), 407, method);
   t.equal(status('SUBSCRIBE'), 403);
   t.equal(status('REFER'), 403);
   t.equal(status('FROBNICATE'), 405);
   t.equal(status('ACK'), undefined);
   t.equal(status('MESSAGE', '<sip:alice@elsewhere.example>;tag=m'), 403, 'From of nobody here');
-  t.equal(status('MESSAGE', '<sip:carol@pbx.example.net>;tag=m'), 403, 'From of an upstream domain, not registered from here');
+  t.equal(
+    status('MESSAGE', '<sip:carol@pbx.example.net>;tag=m'),
+    403,
+    'From of an upstream domain, not registered from here',
+  );
   t.equal(w.flows.size, 1, 'only the answered OPTIONS has left a flow');
   t.equal(w.ask({ method: 'MESSAGE', uri: 'sip:bob@example.org', contacts: [] }, PHONE)?.status, 200, 'control');
-  t.equal(w.ask({ method: 'MESSAGE', uri: 'sip:bob@example.org', authUser: 'alice', user: 'bob' }, PHONE)?.status, 403, 'From of another subscriber');
+  t.equal(
+    w.ask({ method: 'MESSAGE', uri: 'sip:bob@example.org', authUser: 'alice', user: 'bob' }, PHONE)?.status,
+    403,
+    'From of another subscriber',
+  );
   w.ask({ contacts: [INNER] }, PHONE);
   t.equal(status('INVITE'), 407, 'a registered flow proves itself too');
   const trusting = new World({ config: { auth: { trustRegisteredFlow: true } } });
@@ -284,36 +379,72 @@ t.test('in a dialog: its flow and its address pass, others prove themselves', as
   if (flow === undefined) return t.fail('control');
   const from = (address: string, port: number, identity: Identity, method = 'BYE', via = ACCESS_UDP): Verdict =>
     w.authenticator.authenticateInDialog(
-      { now: w.now, m: parsed(w.request({ method, uri: 'sip:bob@example.org' })), via, peer: Endpoints.of({ address, port }), j: 0, realm: w.realms.of(via), identity: NOBODY, trustedEdge: false, flow: undefined, tx: { text: () => false, inPlace: () => false } },
-      flow, identity,
+      {
+        now: w.now,
+        m: parsed(w.request({ method, uri: 'sip:bob@example.org' })),
+        via,
+        peer: Endpoints.of({ address, port }),
+        j: 0,
+        realm: w.realms.of(via),
+        identity: NOBODY,
+        trustedEdge: false,
+        flow: undefined,
+        tx: { text: () => false, inPlace: () => false },
+      },
+      flow,
+      identity,
     );
   const alice: Identity = { kind: 'subscriber', user: 'alice', domain: 'example.org', aor: 'alice@example.org' };
   t.match(from('198.51.100.7', 40001, alice), { do: 'pass' });
   t.match(from('198.51.100.7', 50000, alice), { do: 'pass' }, 'a NAT has rebound');
   t.match(from('198.51.100.66', 40001, alice), { do: 'reply', status: 407 });
   t.match(from('198.51.100.66', 40001, alice, 'ACK'), { do: 'pass' }, 'nobody can answer a challenge to an ACK');
-  t.match(from('198.51.100.66', 40001, { ...alice, domain: 'pbx.example.net' }), { do: 'reply', status: 403, reason: 'wrong-source' });
+  t.match(from('198.51.100.66', 40001, { ...alice, domain: 'pbx.example.net' }), {
+    do: 'reply',
+    status: 403,
+    reason: 'wrong-source',
+  });
   t.match(from('198.51.100.66', 40001, { kind: 'peer', domain: 'pbx.example.net' }), { do: 'reply', status: 403 });
-  t.match(from('10.0.0.5', 7777, { kind: 'peer', domain: 'pbx.example.net' }, 'BYE', CORE_UDP), { do: 'pass' }, 'another port of the trunk');
+  t.match(
+    from('10.0.0.5', 7777, { kind: 'peer', domain: 'pbx.example.net' }, 'BYE', CORE_UDP),
+    { do: 'pass' },
+    'another port of the trunk',
+  );
 });
 
 t.test('an upstream domain: the REGISTER passes, the digest end to end, the contact is ours', async t => {
   const w = new World();
-  w.receive(w.request({ ...UPSTREAM, headers: 'Expires: 1800\r\nAuthorization: Digest username="carol",realm="pbx",nonce="n",uri="sip:pbx.example.net",response="00"\r\nX-Secret: inner\r\n' }), PHONE);
+  w.receive(
+    w.request({
+      ...UPSTREAM,
+      headers:
+        'Expires: 1800\r\nAuthorization: Digest username="carol",realm="pbx",nonce="n",uri="sip:pbx.example.net",response="00"\r\nX-Secret: inner\r\n',
+    }),
+    PHONE,
+  );
   const [out, ...more] = w.take();
   t.equal(more.length, 0, 'nothing to the phone yet');
   t.equal(out?.to, PBX);
   t.equal(out?.via, CORE_UDP);
   const m = parsed(out?.text ?? '');
   t.equal(m.uri, 'sip:pbx.example.net');
-  t.equal(m.get(H.authorization), 'Digest username="carol",realm="pbx",nonce="n",uri="sip:pbx.example.net",response="00"');
+  t.equal(
+    m.get(H.authorization),
+    'Digest username="carol",realm="pbx",nonce="n",uri="sip:pbx.example.net",response="00"',
+  );
   t.equal(m.get(H.expires), '1800');
   t.equal(m.maxForwards, 69);
   t.match(m.get(H.contact), /^<sip:[A-Za-z0-9_-]{24}@10\.0\.0\.1:5060>;q=0\.8;expires=1800$/);
-  for (const inner of ['192.168.1.5', '198.51.100.7', 'X-Secret', 'call-1', 'tag=phone']) t.notOk(out?.text.includes(inner), `no ${inner}`);
+  for (const inner of ['192.168.1.5', '198.51.100.7', 'X-Secret', 'call-1', 'tag=phone'])
+    t.notOk(out?.text.includes(inner), `no ${inner}`);
   t.ok(w.request(UPSTREAM).includes('192.168.1.5'), 'control: they were there');
 
-  answer(w, out, '401 Unauthorized', 'WWW-Authenticate: Digest realm="pbx",nonce="abc",qop="auth"\r\nServer: pbx 1.0\r\n');
+  answer(
+    w,
+    out,
+    '401 Unauthorized',
+    'WWW-Authenticate: Digest realm="pbx",nonce="abc",qop="auth"\r\nServer: pbx 1.0\r\n',
+  );
   const [challenge] = w.take();
   t.equal(challenge?.to, PHONE);
   const c = parsed(challenge?.text ?? '');
@@ -324,13 +455,24 @@ t.test('an upstream domain: the REGISTER passes, the digest end to end, the cont
 
   w.receive(w.request(UPSTREAM), PHONE);
   const [second] = w.take();
-  const ours = parsed(second?.text ?? '').get(H.contact).replace(/;.*/, '');
+  const ours = parsed(second?.text ?? '')
+    .get(H.contact)
+    .replace(/;.*/, '');
   t.equal(parsed(second?.text ?? '').callId, m.callId, 'the same Call-ID as before');
   t.ok(parsed(second?.text ?? '').cseq > m.cseq);
-  answer(w, second, '200 OK', headerLine('Contact', `${ours};expires=900`) + headerLine('Contact', '<sip:carol@172.16.0.9>;expires=50'));
+  answer(
+    w,
+    second,
+    '200 OK',
+    headerLine('Contact', `${ours};expires=900`) + headerLine('Contact', '<sip:carol@172.16.0.9>;expires=50'),
+  );
   const ok = parsed(w.take()[0]?.text ?? '');
   t.equal(ok.status, 200);
-  t.same(contactsOf(ok), ['<sip:carol@192.168.1.5:5060>;q=0.8;expires=900'], 'mapped back; a contact of the inside stays there');
+  t.same(
+    contactsOf(ok),
+    ['<sip:carol@192.168.1.5:5060>;q=0.8;expires=900'],
+    'mapped back; a contact of the inside stays there',
+  );
   const [b] = w.registrar.lookup('carol@pbx.example.net');
   t.equal(b?.kind, 'upstream');
   t.equal(`<sip:${b?.opaque}@10.0.0.1:5060>`, ours);
@@ -342,7 +484,7 @@ t.test('an upstream domain: the REGISTER passes, the digest end to end, the cont
   t.match(parsed(third?.text ?? '').get(H.contact), /;expires=0$/);
   answer(w, third, '200 OK', '');
   t.same(contactsOf(parsed(w.take()[0]?.text ?? '')), []);
-  t.equal(w.registrar.bindings.size, 0, 'gone with the upstream\'s 200');
+  t.equal(w.registrar.bindings.size, 0, "gone with the upstream's 200");
 });
 
 t.test('an upstream that is slow, busy or gone', async t => {
@@ -365,7 +507,10 @@ t.test('an upstream that is slow, busy or gone', async t => {
   t.ok(w.take().some(s => s.to === PBX_TWO));
   w.advance(14_100);
   const gone = w.take().filter(s => s.to === PHONE);
-  t.match(gone.map(s => s.text), [/^SIP\/2\.0 504 /]);
+  t.match(
+    gone.map(s => s.text),
+    [/^SIP\/2\.0 504 /],
+  );
   t.equal(w.counts.get('next-hop-down'), 1);
   answer(w, second, '503 Service Unavailable', '');
   t.same(w.take(), [], 'a late answer goes nowhere');
@@ -378,10 +523,14 @@ t.test('strangers share a budget toward an upstream, registered phones do not', 
     return w.take();
   };
   const [out] = register(PHONE, 'good');
-  const ours = parsed(out?.text ?? '').get(H.contact).replace(/;.*/, '');
+  const ours = parsed(out?.text ?? '')
+    .get(H.contact)
+    .replace(/;.*/, '');
   answer(w, out, '200 OK', headerLine('Contact', `${ours};expires=900`));
   w.take();
-  const passed = Array.from({ length: 50 }, (_, n) => register(`198.51.100.9:${20_000 + n}`, `flood-${n}`)).filter(s => s[0]?.to === PBX);
+  const passed = Array.from({ length: 50 }, (_, n) => register(`198.51.100.9:${20_000 + n}`, `flood-${n}`)).filter(
+    s => s[0]?.to === PBX,
+  );
   t.equal(passed.length, 2);
   t.equal(w.counts.get('unproven-budget'), 48);
   t.equal(register(PHONE, 'good')[0]?.to, PBX, 'control: the proven flow passes meanwhile');

@@ -1,5 +1,29 @@
-import { type AskId, type Endpoint, Endpoints, formatEndpoint, type Mono, parseEndpoint, ReasonCounts, seededRandom, TimerWheel, type Tx, type Via } from '@drawbridge/core';
-import { answerChallenge, buildReply, buildRequest, DigestServer, FlowTable, H, MATCH, MessageView, type ServerUser, statelessTag, Transactions } from '@drawbridge/sip';
+import {
+  type AskId,
+  type Endpoint,
+  Endpoints,
+  formatEndpoint,
+  type Mono,
+  parseEndpoint,
+  ReasonCounts,
+  seededRandom,
+  TimerWheel,
+  type Tx,
+  type Via,
+} from '@drawbridge/core';
+import {
+  answerChallenge,
+  buildReply,
+  buildRequest,
+  DigestServer,
+  FlowTable,
+  H,
+  MATCH,
+  MessageView,
+  type ServerUser,
+  statelessTag,
+  Transactions,
+} from '@drawbridge/sip';
 import { Authenticator } from '../src/authenticate/authenticator.js';
 import { type Config, configSchema, freezeConfig } from '../src/config.js';
 import { Domains, nextHop } from '../src/domains.js';
@@ -25,9 +49,24 @@ export const CORE_UDP = 2;
 export const PBX = '10.0.0.5:5060';
 export const PBX_TWO = '10.0.0.6:5060';
 const LISTENERS: readonly OpenedListener[] = [
-  { realm: 'access', transport: 'udp', bind: { address: '203.0.113.10', port: 5060 }, advertise: { address: '203.0.113.10', port: 5060 } },
-  { realm: 'access', transport: 'tcp', bind: { address: '203.0.113.10', port: 5060 }, advertise: { address: '203.0.113.10', port: 5060 } },
-  { realm: 'core', transport: 'udp', bind: { address: '10.0.0.1', port: 5060 }, advertise: { address: '10.0.0.1', port: 5060 } },
+  {
+    realm: 'access',
+    transport: 'udp',
+    bind: { address: '203.0.113.10', port: 5060 },
+    advertise: { address: '203.0.113.10', port: 5060 },
+  },
+  {
+    realm: 'access',
+    transport: 'tcp',
+    bind: { address: '203.0.113.10', port: 5060 },
+    advertise: { address: '203.0.113.10', port: 5060 },
+  },
+  {
+    realm: 'core',
+    transport: 'udp',
+    bind: { address: '10.0.0.1', port: 5060 },
+    advertise: { address: '10.0.0.1', port: 5060 },
+  },
 ];
 const REALMS = [
   { name: 'access', networks: ['0.0.0.0/0', '::/0'] },
@@ -70,7 +109,9 @@ export class World {
   #serial = 0;
   #cseq = 0;
 
-  constructor(o: { config?: object; store?: MemoryStore; now?: Mono; secondHop?: boolean; streams?: Map<Via, Endpoint> } = {}) {
+  constructor(
+    o: { config?: object; store?: MemoryStore; now?: Mono; secondHop?: boolean; streams?: Map<Via, Endpoint> } = {},
+  ) {
     this.now = o.now ?? 1000;
     this.store = o.store ?? new MemoryStore();
     this.config = freezeConfig(configSchema.parse(o.config ?? {}));
@@ -78,9 +119,16 @@ export class World {
     this.realms = new Realms(REALMS, LISTENERS);
     this.flows = new FlowTable(
       { cap: 1000, idleMs: 60_000 },
-      { transportOf: via => this.realms.listener(via).transport, localOf: via => this.realms.listener(via).bind, peerOf: via => this.#streams.get(via) },
+      {
+        transportOf: via => this.realms.listener(via).transport,
+        localOf: via => this.realms.listener(via).bind,
+        peerOf: via => this.#streams.get(via),
+      },
     );
-    this.transactions = new Transactions({ maxServer: 1000, maxClient: 1000 }, { wheel: this.wheel, flows: this.flows, random: this.random, counts: this.counts });
+    this.transactions = new Transactions(
+      { maxServer: 1000, maxClient: 1000 },
+      { wheel: this.wheel, flows: this.flows, random: this.random, counts: this.counts },
+    );
     const core = this.realms.listener(CORE_UDP);
     const next = [nextHop({ address: '10.0.0.5', port: 5060 }, 'udp', core)];
     if (o.secondHop === true) next.push(nextHop({ address: '10.0.0.6', port: 5060 }, 'udp', core));
@@ -112,13 +160,26 @@ export class World {
     this.registrar = new Registrar(
       { registrar: this.config.registrar, keepalive: this.config.keepalive, secret: new Uint8Array(32).fill(9) },
       {
-        realms: this.realms, domains: this.domains, flows: this.flows, transactions: this.transactions, wheel: this.wheel, journal: this.journal,
-        random: this.random, counts: this.counts, wall: () => this.epoch + this.now, onEvent: (_now, e) => this.events.push(e),
+        realms: this.realms,
+        domains: this.domains,
+        flows: this.flows,
+        transactions: this.transactions,
+        wheel: this.wheel,
+        journal: this.journal,
+        random: this.random,
+        counts: this.counts,
+        wall: () => this.epoch + this.now,
+        onEvent: (_now, e) => this.events.push(e),
       },
     );
     this.flows.onDead((now, flow) => this.registrar.onFlowDead(now, flow));
     const digest = new DigestServer(
-      { secretKeys: [new Uint8Array(32).fill(1)], nonceLifetimeMs: 300_000, algorithms: this.config.auth.algorithms, qop: this.config.auth.qop },
+      {
+        secretKeys: [new Uint8Array(32).fill(1)],
+        nonceLifetimeMs: 300_000,
+        algorithms: this.config.auth.algorithms,
+        qop: this.config.auth.qop,
+      },
       { random: this.random, wall: () => this.epoch + this.now },
     );
     this.authenticator = new Authenticator(
@@ -144,17 +205,32 @@ export class World {
     if (known !== undefined) this.registrar.seen(this.now, known);
     if (text.trim() === '' || m.parse(text) !== undefined) return;
     if (!m.isRequest) this.transactions.matchResponse(this.now, m, via, peer, 0, this.#tx);
-    else if (this.transactions.matchRequest(this.now, m, via, peer, 0, this.#tx) === MATCH.new) this.#request(m, via, peer);
+    else if (this.transactions.matchRequest(this.now, m, via, peer, 0, this.#tx) === MATCH.new)
+      this.#request(m, via, peer);
     this.#drain();
   }
 
   #request(m: MessageView, via: Via, peer: Endpoints): void {
     const inbound: Inbound = {
-      now: this.now, m, via, peer, j: 0, realm: this.realms.of(via), identity: NOBODY, trustedEdge: false, flow: this.flows.find(via, peer, 0), tx: this.#tx,
+      now: this.now,
+      m,
+      via,
+      peer,
+      j: 0,
+      realm: this.realms.of(via),
+      identity: NOBODY,
+      trustedEdge: false,
+      flow: this.flows.find(via, peer, 0),
+      tx: this.#tx,
     };
     const verdict = this.authenticator.authenticate(inbound);
     if (verdict.do === 'reply') {
-      const text = buildReply(m, verdict.status, { peer, j: 0, toTag: statelessTag(m, TAG_KEY), ...(verdict.headers === undefined ? {} : { headers: verdict.headers }) });
+      const text = buildReply(m, verdict.status, {
+        peer,
+        j: 0,
+        toTag: statelessTag(m, TAG_KEY),
+        ...(verdict.headers === undefined ? {} : { headers: verdict.headers }),
+      });
       this.flows.reply(this.now, via, peer, 0, text, this.#tx);
       this.counts.add(verdict.reason);
       return;
@@ -165,7 +241,12 @@ export class World {
     const st = this.transactions.openServer(this.now, m, flow, NO_USER, this.#tx);
     if (st === undefined) return;
     inbound.flow = flow;
-    const domain = this.domains.lookup(m.uri.slice(m.uri.indexOf(':') + 1).replace(/^.*@/, '').replace(/[;:].*$/, ''));
+    const domain = this.domains.lookup(
+      m.uri
+        .slice(m.uri.indexOf(':') + 1)
+        .replace(/^.*@/, '')
+        .replace(/[;:].*$/, ''),
+    );
     if (m.method === 'REGISTER' && domain !== undefined) this.registrar.register(inbound, domain, st);
     else st.reply(this.now, 200, {}, this.#tx);
   }
@@ -180,7 +261,8 @@ export class World {
   }
 
   #drain(): void {
-    for (let a = this.#answers.shift(); a !== undefined; a = this.#answers.shift()) this.journal.answered(this.now, a.id, a.ok, this.#tx);
+    for (let a = this.#answers.shift(); a !== undefined; a = this.#answers.shift())
+      this.journal.answered(this.now, a.id, a.ok, this.#tx);
     for (let f = this.soon.shift(); f !== undefined; f = this.soon.shift()) f();
   }
 
@@ -236,17 +318,30 @@ export class World {
     const first = this.#answer(mark);
     if (first === undefined || (first.status !== 401 && first.status !== 407)) return first;
     const line = answerChallenge(
-      first, { method: o.method ?? 'REGISTER', uri: o.uri ?? 'sip:example.org' },
-      { realm: 'example.org', user: o.authUser ?? o.user ?? 'alice', password: o.password ?? PASSWORD }, this.random,
+      first,
+      { method: o.method ?? 'REGISTER', uri: o.uri ?? 'sip:example.org' },
+      { realm: 'example.org', user: o.authUser ?? o.user ?? 'alice', password: o.password ?? PASSWORD },
+      this.random,
     );
     const then = this.sent.length;
-    this.receive(this.request({ ...o, ...(o.cseq === undefined ? {} : { cseq: o.cseq + 1 }), headers: `${o.headers ?? ''}${line ?? ''}` }), from, via);
+    this.receive(
+      this.request({
+        ...o,
+        ...(o.cseq === undefined ? {} : { cseq: o.cseq + 1 }),
+        headers: `${o.headers ?? ''}${line ?? ''}`,
+      }),
+      from,
+      via,
+    );
     return this.#answer(then);
   }
 
   /** The final response to the last request, wherever it went. */
   #answer(mark: number): MessageView | undefined {
-    const last = this.sent.slice(mark).filter(s => s.text.startsWith('SIP/2.0 ')).at(-1);
+    const last = this.sent
+      .slice(mark)
+      .filter(s => s.text.startsWith('SIP/2.0 '))
+      .at(-1);
     return last === undefined ? undefined : parsed(last.text);
   }
 }

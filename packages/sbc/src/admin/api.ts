@@ -41,14 +41,19 @@ export function adminRoutes(s: AdminSources): Hono {
   });
   api.get('/calls/:id/trace', c => {
     const trace = s.trace(c.req.param('id'));
-    return trace === undefined ? c.json({ error: 'no such call, or its trace has been overwritten' }, 404) : c.json(trace);
+    return trace === undefined
+      ? c.json({ error: 'no such call, or its trace has been overwritten' }, 404)
+      : c.json(trace);
   });
-  api.delete('/calls/:id', c => (s.hangUp(c.req.param('id')) ? c.json({ ended: c.req.param('id') }) : c.json({ error: 'no such call' }, 404)));
+  api.delete('/calls/:id', c =>
+    s.hangUp(c.req.param('id')) ? c.json({ ended: c.req.param('id') }) : c.json({ error: 'no such call' }, 404),
+  );
   api.get('/bindings', c => c.json(s.bindings()));
   api.get('/subscribers', c => c.json(s.subscribers()));
   api.post('/subscribers', async c => {
     // A browser sends forms and plain text across origins without asking; JSON it must ask for.
-    if (!(c.req.header('content-type') ?? '').toLowerCase().startsWith('application/json')) return c.json({ error: 'send application/json' }, 415);
+    if (!(c.req.header('content-type') ?? '').toLowerCase().startsWith('application/json'))
+      return c.json({ error: 'send application/json' }, 415);
     if (Number(c.req.header('content-length') ?? 0) > MAX_BODY) return c.json({ error: 'at most 1 MiB at once' }, 413);
     let body: unknown;
     try {
@@ -57,10 +62,16 @@ export function adminRoutes(s: AdminSources): Hono {
       return c.json({ error: 'the body is not JSON' }, 400);
     }
     const parsed = newSubscribers.safeParse(body);
-    if (!parsed.success) return c.json({ error: 'expected { user, domain, password } or { user, domain, ha1 }, or a list of at most 1000 of them' }, 400);
+    if (!parsed.success)
+      return c.json(
+        { error: 'expected { user, domain, password } or { user, domain, ha1 }, or a list of at most 1000 of them' },
+        400,
+      );
     try {
       const problems = await s.addSubscribers(parsed.data);
-      return problems.length === 0 ? c.json({ added: parsed.data.length }, 201) : c.json({ error: problems.join('; ') }, 422);
+      return problems.length === 0
+        ? c.json({ added: parsed.data.length }, 201)
+        : c.json({ error: problems.join('; ') }, 422);
     } catch (error) {
       return c.json({ error: sentence(error) }, 503);
     }
@@ -68,7 +79,9 @@ export function adminRoutes(s: AdminSources): Hono {
   api.delete('/subscribers/:domain/:user', async c => {
     try {
       const gone = await s.removeSubscriber(c.req.param('user'), c.req.param('domain'));
-      return gone ? c.json({ removed: `${c.req.param('user')}@${c.req.param('domain')}` }) : c.json({ error: 'no such subscriber' }, 404);
+      return gone
+        ? c.json({ removed: `${c.req.param('user')}@${c.req.param('domain')}` })
+        : c.json({ error: 'no such subscriber' }, 404);
     } catch (error) {
       return c.json({ error: sentence(error) }, 503);
     }

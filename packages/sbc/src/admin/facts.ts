@@ -46,7 +46,15 @@ export interface BindingFacts {
   readonly expiresInS: number;
   readonly userAgent: string;
   /** How the NAT mapping is kept open, and what is known of the NAT. */
-  readonly keepalive: { readonly how: string; readonly intervalS: number; readonly heldS: number; readonly lostS?: number | undefined; readonly searching: boolean } | undefined;
+  readonly keepalive:
+    | {
+        readonly how: string;
+        readonly intervalS: number;
+        readonly heldS: number;
+        readonly lostS?: number | undefined;
+        readonly searching: boolean;
+      }
+    | undefined;
 }
 
 export interface ListenerFacts {
@@ -65,7 +73,12 @@ export interface StatusFacts {
   readonly startedAt: number;
   readonly draining: boolean;
   readonly listeners: readonly ListenerFacts[];
-  readonly media: readonly { readonly realm: string; readonly address: string; readonly path: string; readonly because: string }[];
+  readonly media: readonly {
+    readonly realm: string;
+    readonly address: string;
+    readonly path: string;
+    readonly because: string;
+  }[];
   readonly domains: readonly { readonly name: string; readonly kind: 'local' | 'upstream' }[];
   readonly calls: number;
   readonly bindings: number;

@@ -7,7 +7,13 @@ import type { Realms } from '../realms.js';
 import type { Binding } from '../registrar/binding.js';
 import type { Registrar } from '../registrar/registrar.js';
 import type { Store } from '../store/store.js';
-import { type NewSubscriber, type Subscribers, subscriberKey, subscriberProblem, subscriberWrite } from '../subscribers.js';
+import {
+  type NewSubscriber,
+  type Subscribers,
+  subscriberKey,
+  subscriberProblem,
+  subscriberWrite,
+} from '../subscribers.js';
 import type { AdminSources } from './api.js';
 import type { BindingFacts, StatusFacts } from './facts.js';
 
@@ -39,7 +45,8 @@ export function adminSources(m: SourcesModules): AdminSources {
       return found;
     },
     bindings: () => [...m.registrar.bindings.all()].map(b => bindingFacts(m, b)),
-    subscribers: () => m.subscribers.list().map(s => ({ user: s.user, domain: s.domain, algorithms: Object.keys(s.credentials.ha1) })),
+    subscribers: () =>
+      m.subscribers.list().map(s => ({ user: s.user, domain: s.domain, algorithms: Object.keys(s.credentials.ha1) })),
     addSubscribers: list => addSubscribers(m, list),
     async removeSubscriber(user, domain) {
       const name = m.domains.lookup(domain)?.name ?? domain;
@@ -55,7 +62,13 @@ export function adminSources(m: SourcesModules): AdminSources {
 async function addSubscribers(m: SourcesModules, list: readonly NewSubscriber[]): Promise<readonly string[]> {
   const problems = list.map(s => subscriberProblem(s, m.domains)).filter(p => p !== undefined);
   if (problems.length > 0) return problems;
-  const batch = list.map(s => subscriberWrite(s.user, m.domains.lookup(s.domain)?.name ?? s.domain, s.password === undefined ? { ha1: s.ha1 ?? {} } : { password: s.password }));
+  const batch = list.map(s =>
+    subscriberWrite(
+      s.user,
+      m.domains.lookup(s.domain)?.name ?? s.domain,
+      s.password === undefined ? { ha1: s.ha1 ?? {} } : { password: s.password },
+    ),
+  );
   await m.store.write(batch);
   for (const w of batch) m.subscribers.apply(w.key, w.value);
   return [];
@@ -75,6 +88,15 @@ function bindingFacts(m: SourcesModules, b: Binding): BindingFacts {
     q: b.q,
     expiresInS: Math.max(0, seconds(b.expires - monotonicNow())),
     userAgent: b.userAgent,
-    keepalive: k === undefined ? undefined : { how: k.how, intervalS: seconds(k.intervalMs), heldS: seconds(k.goodMs), lostS: k.badMs === undefined ? undefined : seconds(k.badMs), searching: k.searching },
+    keepalive:
+      k === undefined
+        ? undefined
+        : {
+            how: k.how,
+            intervalS: seconds(k.intervalMs),
+            heldS: seconds(k.goodMs),
+            lostS: k.badMs === undefined ? undefined : seconds(k.badMs),
+            searching: k.searching,
+          },
   };
 }

@@ -33,7 +33,11 @@ export class Authenticator {
   constructor(options: AuthenticatorOptions, modules: AuthenticatorModules) {
     this.#o = options;
     this.#m = modules;
-    this.#policies = new Map<string, MethodPolicy>([...Object.entries(options.methods), ['INVITE', 'authenticated'], ['REGISTER', 'authenticated']]);
+    this.#policies = new Map<string, MethodPolicy>([
+      ...Object.entries(options.methods),
+      ['INVITE', 'authenticated'],
+      ['REGISTER', 'authenticated'],
+    ]);
   }
 
   /** Requests outside a dialog. Sets `inbound.identity` and `inbound.trustedEdge` when it passes. */
@@ -65,7 +69,8 @@ export class Authenticator {
     if (m.method === 'ACK' || m.method === 'CANCEL') return PASS;
     if (flow.via === via && flow.peer.equal(flow.j, peer, j)) return PASS;
     if (flow.peer.sameAddress(flow.j, peer, j)) return PASS;
-    if (identity.kind === 'peer') return this.#m.domains.isPeerOf(identity.domain, via, peer, j) ? PASS : reply(403, 'wrong-source');
+    if (identity.kind === 'peer')
+      return this.#m.domains.isPeerOf(identity.domain, via, peer, j) ? PASS : reply(403, 'wrong-source');
     if (identity.kind === 'none') return reply(403, 'wrong-source');
     const domain = this.#m.domains.lookup(identity.domain);
     // An upstream's subscriber has no password here; the way to move is to register again from the new address.
@@ -94,7 +99,10 @@ export class Authenticator {
     const { domain } = claimed;
     if (domain.kind === 'upstream') {
       // The upstream challenges the call itself; we only keep strangers from using it.
-      if (!registered && !this.#m.registrar.bindings.of(claimed.aor).some(b => b.flow.peer.sameAddress(b.flow.j, peer, j))) {
+      if (
+        !registered &&
+        !this.#m.registrar.bindings.of(claimed.aor).some(b => b.flow.peer.sameAddress(b.flow.j, peer, j))
+      ) {
         return reply(403, 'not-registered');
       }
       inbound.identity = subscriber(claimed);
@@ -108,20 +116,36 @@ export class Authenticator {
   }
 
   /** Digest against our own subscribers. `owns` decides whether the proven user may say what the request says. */
-  #prove(inbound: Inbound, kind: 'www' | 'proxy', domain: LocalDomain, owns: ((user: string) => boolean) | undefined): Verdict {
+  #prove(
+    inbound: Inbound,
+    kind: 'www' | 'proxy',
+    domain: LocalDomain,
+    owns: ((user: string) => boolean) | undefined,
+  ): Verdict {
     const { m, peer, j } = inbound;
-    const verdict = this.#m.digestOf(domain).verify(m, kind, domain.name, peer, j, user => this.#m.subscribers.get(user, domain.name)?.credentials);
+    const verdict = this.#m
+      .digestOf(domain)
+      .verify(m, kind, domain.name, peer, j, user => this.#m.subscribers.get(user, domain.name)?.credentials);
     if (!verdict.ok) {
       if (verdict.reason === 'malformed-credentials') return reply(400, verdict.reason);
       return this.#challenge(inbound, kind, domain, verdict.reason, verdict.stale);
     }
     if (owns !== undefined && !owns(verdict.user)) return reply(403, 'not-owner');
-    inbound.identity = { kind: 'subscriber', user: verdict.user, domain: domain.name, aor: `${verdict.user}@${domain.name}` };
+    inbound.identity = {
+      kind: 'subscriber',
+      user: verdict.user,
+      domain: domain.name,
+      aor: `${verdict.user}@${domain.name}`,
+    };
     return PASS;
   }
 
   #challenge(inbound: Inbound, kind: 'www' | 'proxy', domain: LocalDomain, reason: Reason, stale: boolean): Verdict {
-    return reply(kind === 'www' ? 401 : 407, reason, this.#m.digestOf(domain).challenge(kind, domain.name, inbound.peer, inbound.j, stale));
+    return reply(
+      kind === 'www' ? 401 : 407,
+      reason,
+      this.#m.digestOf(domain).challenge(kind, domain.name, inbound.peer, inbound.j, stale),
+    );
   }
 
   #allow(): string {

@@ -49,11 +49,16 @@ export class AdminClient {
         ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
       });
     } catch {
-      throw new NotRunning(`No border answers at ${this.url}: start one with \`drawbridge up\`, or name its configuration with -c.`);
+      throw new NotRunning(
+        `No border answers at ${this.url}: start one with \`drawbridge up\`, or name its configuration with -c.`,
+      );
     }
     const said: unknown = await answer.json().catch(() => undefined);
     if (answer.ok) return said as T;
-    const error = typeof said === 'object' && said !== null && 'error' in said ? String(said.error) : `${this.url} answered ${answer.status}`;
+    const error =
+      typeof said === 'object' && said !== null && 'error' in said
+        ? String(said.error)
+        : `${this.url} answered ${answer.status}`;
     throw new Refused(answer.status, error);
   }
 }

@@ -15,7 +15,16 @@ export const bindings: Command = async c => {
     c.print(
       table(
         ['AOR', 'FROM', 'OVER', 'REALM', 'CONTACT', 'EXPIRES', 'KEEPALIVE', 'PHONE'],
-        list.map(b => [b.aor, formatEndpoint(b.peer), b.transport, b.realm, b.contact, clock(b.expiresInS * 1000), keepalive(b), b.userAgent]),
+        list.map(b => [
+          b.aor,
+          formatEndpoint(b.peer),
+          b.transport,
+          b.realm,
+          b.contact,
+          clock(b.expiresInS * 1000),
+          keepalive(b),
+          b.userAgent,
+        ]),
       ),
     );
   }

@@ -26,7 +26,13 @@ export const calls: Command = async c => {
   const list = await api.get<readonly CallFacts[]>('/calls');
   if (c.json) c.print(JSON.stringify(list));
   else if (list.length === 0) c.print('No calls.');
-  else c.print(table(['CALL', 'STATE', 'FOR', 'FROM', 'TO', 'LEGS'], list.map(k => [k.id, k.state, age(k), k.from, k.to, String(k.legs.length)])));
+  else
+    c.print(
+      table(
+        ['CALL', 'STATE', 'FOR', 'FROM', 'TO', 'LEGS'],
+        list.map(k => [k.id, k.state, age(k), k.from, k.to, String(k.legs.length)]),
+      ),
+    );
   return 0;
 };
 
@@ -36,15 +42,32 @@ function age(k: CallFacts): string {
 
 function printOne(c: CommandContext, k: CallFacts): void {
   c.print(`${k.id}  ${k.state} for ${age(k)}\n${k.from} → ${k.to}\n`);
-  c.print(table(['LEG', 'REALM', 'OVER', 'PEER', 'STATE'], k.legs.map(l => [l.leg, l.realm, l.transport, formatEndpoint(l.peer), `${l.state}${l.reason === undefined ? '' : ` (${l.reason})`}`])));
+  c.print(
+    table(
+      ['LEG', 'REALM', 'OVER', 'PEER', 'STATE'],
+      k.legs.map(l => [
+        l.leg,
+        l.realm,
+        l.transport,
+        formatEndpoint(l.peer),
+        `${l.state}${l.reason === undefined ? '' : ` (${l.reason})`}`,
+      ]),
+    ),
+  );
   if (k.media.length === 0) return;
   c.print('');
   c.print(
     table(
       ['LEG', 'MEDIA', 'OUR PORT', 'SDP SAYS', 'COMES FROM', 'PATH', 'PACKETS', 'LOST'],
       k.media.map(m => [
-        m.leg, m.kind, formatEndpoint(m.local), m.remote === undefined ? '-' : formatEndpoint(m.remote), m.latched === undefined ? 'nothing yet' : formatEndpoint(m.latched), m.path,
-        String(m.counters.packets), String(m.counters.lost),
+        m.leg,
+        m.kind,
+        formatEndpoint(m.local),
+        m.remote === undefined ? '-' : formatEndpoint(m.remote),
+        m.latched === undefined ? 'nothing yet' : formatEndpoint(m.latched),
+        m.path,
+        String(m.counters.packets),
+        String(m.counters.lost),
       ]),
     ),
   );

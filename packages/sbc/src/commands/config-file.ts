@@ -4,7 +4,12 @@ import { type Config, configSchema, EMBEDDED_DEFAULT, freezeConfig } from '../co
 
 export type Loaded =
   | { readonly ok: true; readonly config: Config; readonly source: string }
-  | { readonly ok: false; readonly problems: readonly ConfigProblem[]; readonly explained: string; readonly source: string }
+  | {
+      readonly ok: false;
+      readonly problems: readonly ConfigProblem[];
+      readonly explained: string;
+      readonly source: string;
+    }
   | { readonly ok: false; readonly unreadable: string; readonly source: string };
 
 const HERE = 'drawbridge.yaml';
@@ -19,7 +24,14 @@ export function readConfig(named: string | undefined, environment: string | unde
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (wanted === undefined && code === 'ENOENT') return parse(EMBEDDED_DEFAULT, 'the embedded default');
-    const why = code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'this user may not read it' : code === 'EISDIR' ? 'it is a folder' : String(error);
+    const why =
+      code === 'ENOENT'
+        ? 'there is no such file'
+        : code === 'EACCES'
+          ? 'this user may not read it'
+          : code === 'EISDIR'
+            ? 'it is a folder'
+            : String(error);
     return { ok: false, unreadable: `${source} can't be read: ${why}.`, source };
   }
   return parse(text, source);
@@ -27,5 +39,7 @@ export function readConfig(named: string | undefined, environment: string | unde
 
 function parse(text: string, source: string): Loaded {
   const loaded = loadConfig(configSchema, { text, file: source });
-  return loaded.ok ? { ok: true, config: freezeConfig(loaded.value), source } : { ok: false, problems: loaded.problems, explained: formatProblems(loaded.problems), source };
+  return loaded.ok
+    ? { ok: true, config: freezeConfig(loaded.value), source }
+    : { ok: false, problems: loaded.problems, explained: formatProblems(loaded.problems), source };
 }

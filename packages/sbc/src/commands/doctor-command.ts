@@ -11,9 +11,18 @@ import { doctor, formatDoctor } from './doctor.js';
 export const doctorCommand: Command = async c => {
   const running = await new AdminClient(c.config.admin).get<StatusFacts>('/status').catch(() => undefined);
   const planned = planRealms(c.config, await lookAtMachine()).realms.flatMap(r => r.listeners);
-  const of = (transport: 'udp' | 'tcp'): Endpoint[] => (running === undefined ? planned.filter(l => l.transport === transport).map(l => l.bind) : []);
-  const report = await doctor({ udp: of('udp'), tcp: of('tcp'), relayPorts: c.config.media.ports, folder: dirname(c.config.store.path) });
+  const of = (transport: 'udp' | 'tcp'): Endpoint[] =>
+    running === undefined ? planned.filter(l => l.transport === transport).map(l => l.bind) : [];
+  const report = await doctor({
+    udp: of('udp'),
+    tcp: of('tcp'),
+    relayPorts: c.config.media.ports,
+    folder: dirname(c.config.store.path),
+  });
   if (c.json) c.print(JSON.stringify({ ...report, running: running !== undefined }));
-  else c.print(`${running === undefined ? '' : `A border runs here (process ${running.pid}): its SIP ports are not tried.\n\n`}${formatDoctor(report).trimEnd()}`);
+  else
+    c.print(
+      `${running === undefined ? '' : `A border runs here (process ${running.pid}): its SIP ports are not tried.\n\n`}${formatDoctor(report).trimEnd()}`,
+    );
   return report.ready ? 0 : 1;
 };

@@ -35,13 +35,15 @@ function rung(columns: readonly string[], m: TraceMessage): string {
   const border = 1;
   const left = Math.min(far, border);
   const right = Math.max(far, border);
-  const toRight = (m.direction === 'in') === (far < border);
+  const toRight = (m.direction === 'in') === far < border;
   const label = ` ${title(m.text)} `;
   const width = (right - left) * COLUMN - 1;
   const cut = label.length > width - 4 ? label.slice(0, width - 4) : label;
   const dashes = width - cut.length - 1;
   const before = Math.floor(dashes / 2);
-  const line = toRight ? `${'-'.repeat(before)}${cut}${'-'.repeat(dashes - before)}>` : `<${'-'.repeat(before)}${cut}${'-'.repeat(dashes - before)}`;
+  const line = toRight
+    ? `${'-'.repeat(before)}${cut}${'-'.repeat(dashes - before)}>`
+    : `<${'-'.repeat(before)}${cut}${'-'.repeat(dashes - before)}`;
   const half = COLUMN / 2;
   let out = '';
   for (let i = 0; i < columns.length; i++) {

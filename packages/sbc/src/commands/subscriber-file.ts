@@ -6,7 +6,12 @@ const one = z.strictObject({
   user: z.string(),
   domain: z.string(),
   password: z.string().optional(),
-  ha1: z.partialRecord(z.enum(['MD5', 'SHA-256', 'SHA-512-256'] satisfies DigestAlgorithm[]), z.string().regex(/^[0-9a-f]{32,64}$/)).optional(),
+  ha1: z
+    .partialRecord(
+      z.enum(['MD5', 'SHA-256', 'SHA-512-256'] satisfies DigestAlgorithm[]),
+      z.string().regex(/^[0-9a-f]{32,64}$/),
+    )
+    .optional(),
 });
 
 export interface SubscriberFile {
@@ -31,7 +36,9 @@ function fromJson(text: string): SubscriberFile {
   const problems: string[] = [];
   for (const [i, item] of (Array.isArray(list) ? list : []).entries()) {
     const parsed = one.safeParse(item);
-    const problem = parsed.success ? subscriberProblem(parsed.data) : 'expected { user, domain, password } or { user, domain, ha1 }';
+    const problem = parsed.success
+      ? subscriberProblem(parsed.data)
+      : 'expected { user, domain, password } or { user, domain, ha1 }';
     if (parsed.success && problem === undefined) subscribers.push(parsed.data);
     else problems.push(`entry ${i + 1}: ${problem}`);
   }
@@ -50,7 +57,11 @@ function fromLines(text: string): SubscriberFile {
       continue;
     }
     // What follows the second comma is the password, commas included.
-    const s = { user: line.slice(0, first).trim(), domain: line.slice(first + 1, second).trim(), password: line.slice(second + 1) };
+    const s = {
+      user: line.slice(0, first).trim(),
+      domain: line.slice(first + 1, second).trim(),
+      password: line.slice(second + 1),
+    };
     const problem = subscriberProblem(s);
     if (problem === undefined) subscribers.push(s);
     else problems.push(`line ${i + 1}: ${problem}`);

@@ -1,9 +1,16 @@
 import { readFile } from 'node:fs/promises';
-import { systemRandom } from '@drawbridge/service';
 import { randomToken } from '@drawbridge/core';
-import { type StoreWrite, StoreError } from '../store/store.js';
+import { systemRandom } from '@drawbridge/service';
 import { openLmdbStore } from '../store/shell/lmdb.js';
-import { type NewSubscriber, SUBSCRIBER_PREFIX, Subscribers, subscriberKey, subscriberProblem, subscriberWrite } from '../subscribers.js';
+import { StoreError, type StoreWrite } from '../store/store.js';
+import {
+  type NewSubscriber,
+  SUBSCRIBER_PREFIX,
+  Subscribers,
+  subscriberKey,
+  subscriberProblem,
+  subscriberWrite,
+} from '../subscribers.js';
 import { AdminClient, NotRunning } from './admin-client.js';
 import type { Command, CommandContext } from './command.js';
 import { parseSubscribers } from './subscriber-file.js';
@@ -29,7 +36,12 @@ export const subscribers: Command = async c => {
       const made = c.password === undefined;
       const password = c.password ?? randomToken(systemRandom, 16);
       const done = await add(c, [{ ...who, password }]);
-      if (done === 0) c.print(c.json ? JSON.stringify({ added: { ...who, ...(made ? { password } : {}) } }) : `${word} can register now${made ? ` with the password ${password}` : ''}.`);
+      if (done === 0)
+        c.print(
+          c.json
+            ? JSON.stringify({ added: { ...who, ...(made ? { password } : {}) } })
+            : `${word} can register now${made ? ` with the password ${password}` : ''}.`,
+        );
       return done;
     }
     case 'remove': {
@@ -37,7 +49,12 @@ export const subscribers: Command = async c => {
       if (who === undefined) return usage(c);
       const gone = await remove(c, who);
       if (!gone) c.complain(`There is no subscriber ${word}.`);
-      else c.print(c.json ? JSON.stringify({ removed: word }) : `${word} can't register any more; a registration that stands ends when it expires.`);
+      else
+        c.print(
+          c.json
+            ? JSON.stringify({ removed: word })
+            : `${word} can't register any more; a registration that stands ends when it expires.`,
+        );
       return gone ? 0 : 1;
     }
     case 'import': {
@@ -70,11 +87,18 @@ async function list(c: CommandContext): Promise<number> {
   const all = await either(
     c,
     api => api.get<readonly Listed[]>('/subscribers'),
-    async known => known.list().map((s): Listed => ({ user: s.user, domain: s.domain, algorithms: Object.keys(s.credentials.ha1) })),
+    async known =>
+      known.list().map((s): Listed => ({ user: s.user, domain: s.domain, algorithms: Object.keys(s.credentials.ha1) })),
   );
   if (c.json) c.print(JSON.stringify(all));
   else if (all.length === 0) c.print('No subscribers. Add one: drawbridge subscribers add USER@DOMAIN');
-  else c.print(table(['SUBSCRIBER', 'DIGESTS'], all.map(s => [`${s.user}@${s.domain}`, s.algorithms.join(' ')])));
+  else
+    c.print(
+      table(
+        ['SUBSCRIBER', 'DIGESTS'],
+        all.map(s => [`${s.user}@${s.domain}`, s.algorithms.join(' ')]),
+      ),
+    );
   return 0;
 }
 
@@ -89,7 +113,12 @@ async function add(c: CommandContext, all: readonly NewSubscriber[]): Promise<nu
     async api => {
       for (let at = 0; at < all.length; at += AT_ONCE) await api.post('/subscribers', all.slice(at, at + AT_ONCE));
     },
-    async (_known, write) => write(all.map(s => subscriberWrite(s.user, s.domain, s.password === undefined ? { ha1: s.ha1 ?? {} } : { password: s.password }))),
+    async (_known, write) =>
+      write(
+        all.map(s =>
+          subscriberWrite(s.user, s.domain, s.password === undefined ? { ha1: s.ha1 ?? {} } : { password: s.password }),
+        ),
+      ),
   );
   return 0;
 }
@@ -100,7 +129,9 @@ function problem(c: CommandContext, s: NewSubscriber): string | undefined {
   if (fault !== undefined || c.config.domains === undefined) return fault;
   const domain = Object.entries(c.config.domains).find(([name]) => name.toLowerCase() === s.domain.toLowerCase())?.[1];
   if (domain === undefined) return `${s.domain} is none of the configured domains (${c.source})`;
-  return domain.kind === 'local' ? undefined : `${s.domain} is an upstream domain: its own service keeps its subscribers`;
+  return domain.kind === 'local'
+    ? undefined
+    : `${s.domain} is an upstream domain: its own service keeps its subscribers`;
 }
 
 function remove(c: CommandContext, who: { user: string; domain: string }): Promise<boolean> {
@@ -135,19 +166,27 @@ async function importFile(c: CommandContext, path: string): Promise<number> {
     return 1;
   }
   const done = await add(c, parsed.subscribers);
-  if (done === 0) c.print(c.json ? JSON.stringify({ imported: parsed.subscribers.length }) : `${parsed.subscribers.length} subscribers imported.`);
+  if (done === 0)
+    c.print(
+      c.json
+        ? JSON.stringify({ imported: parsed.subscribers.length })
+        : `${parsed.subscribers.length} subscribers imported.`,
+    );
   return done;
 }
 
 /** The running border first: it has the store open and hears of changes at once. */
 async function either<T>(
-  c: CommandContext, running: (api: AdminClient) => Promise<T>, stored: (known: Subscribers, write: (batch: readonly StoreWrite[]) => Promise<void>) => Promise<T>,
+  c: CommandContext,
+  running: (api: AdminClient) => Promise<T>,
+  stored: (known: Subscribers, write: (batch: readonly StoreWrite[]) => Promise<void>) => Promise<T>,
 ): Promise<T> {
   try {
     return await running(new AdminClient(c.config.admin));
   } catch (error) {
     if (!(error instanceof NotRunning)) throw error;
-    if (c.config.store.kind === 'memory') throw new StoreError('failed', `${error.message} With store.kind: memory there is nothing to change without it.`);
+    if (c.config.store.kind === 'memory')
+      throw new StoreError('failed', `${error.message} With store.kind: memory there is nothing to change without it.`);
   }
   const store = await openLmdbStore(c.config.store.path);
   try {

@@ -9,7 +9,9 @@ export const trace: Command = async c => {
   const [id, how] = c.words;
   if (id === undefined) {
     const list = await api.get<readonly CallFacts[]>('/calls');
-    c.complain(`Which call? drawbridge trace CALL${list.length === 0 ? '' : `, one of: ${list.map(k => k.id).join(' ')}`}`);
+    c.complain(
+      `Which call? drawbridge trace CALL${list.length === 0 ? '' : `, one of: ${list.map(k => k.id).join(' ')}`}`,
+    );
     return 2;
   }
   const messages = await api.get<readonly TraceMessage[]>(`/calls/${encodeURIComponent(id)}/trace`);

@@ -27,7 +27,12 @@ export const up: Command = async c => {
     onStopSignal(
       async signal => {
         const { calls } = running.status();
-        if (!c.json) c.print(calls === 0 ? `${signal}: ending.` : `${signal}: no new calls; ending when the ${calls} under way have ended (once more: at once).`);
+        if (!c.json)
+          c.print(
+            calls === 0
+              ? `${signal}: ending.`
+              : `${signal}: no new calls; ending when the ${calls} under way have ended (once more: at once).`,
+          );
         await running.stop(withinMs);
       },
       { withinMs: withinMs + GRACE_MS },
@@ -40,7 +45,13 @@ function welcome(running: Running, status: StatusFacts, c: CommandContext, ms: n
   const [low, high] = c.config.media.ports;
   const rows = placesOf(status.listeners).map(l => {
     const media = status.media.find(m => m.realm === l.realm && m.address === l.address);
-    return [l.realm, l.sip, l.advertised, media === undefined ? '-' : `${bracketed(l.address)} ports ${low}-${high}`, media?.path ?? '-'];
+    return [
+      l.realm,
+      l.sip,
+      l.advertised,
+      media === undefined ? '-' : `${bracketed(l.address)} ports ${low}-${high}`,
+      media?.path ?? '-',
+    ];
   });
   const out = [
     '',
@@ -60,7 +71,10 @@ function welcome(running: Running, status: StatusFacts, c: CommandContext, ms: n
       '',
       'Two phones to try it with:',
       '',
-      table(['USER', 'PASSWORD', 'DOMAIN'], running.demo.map(d => [d.user, d.password, d.domain])),
+      table(
+        ['USER', 'PASSWORD', 'DOMAIN'],
+        running.demo.map(d => [d.user, d.password, d.domain]),
+      ),
       '',
       `In a softphone: new SIP account, user ${first.user}, domain (server, registrar) ${first.domain}${port === 5060 ? '' : `:${port}`}, the password`,
       `above, transport UDP or TCP. The same with ${second.user} on another. Then call sip:${second.user}@${bracketed(first.domain)}.`,
@@ -71,14 +85,19 @@ function welcome(running: Running, status: StatusFacts, c: CommandContext, ms: n
 }
 
 /** One row per address: UDP and TCP on one port are one thing to a reader. */
-function placesOf(listeners: readonly ListenerFacts[]): { realm: string; address: string; sip: string; advertised: string }[] {
+function placesOf(
+  listeners: readonly ListenerFacts[],
+): { realm: string; address: string; sip: string; advertised: string }[] {
   const rows: { realm: string; address: string; port: number; sip: string; advertised: string }[] = [];
   for (const l of listeners) {
     const same = rows.find(r => r.realm === l.realm && r.address === l.bind.address && r.port === l.bind.port);
     if (same !== undefined) same.sip = `udp+tcp ${formatEndpoint(l.bind)}`;
     else {
       rows.push({
-        realm: l.realm, address: l.bind.address, port: l.bind.port, sip: `${l.transport} ${formatEndpoint(l.bind)}`,
+        realm: l.realm,
+        address: l.bind.address,
+        port: l.bind.port,
+        sip: `${l.transport} ${formatEndpoint(l.bind)}`,
         advertised: l.advertise.address === l.bind.address ? 'itself' : l.advertise.address,
       });
     }

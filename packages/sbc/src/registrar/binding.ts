@@ -1,6 +1,5 @@
 import { type Mono, Waiting } from '@drawbridge/core';
 import type { Flow } from '@drawbridge/sip';
-import type { SipUri } from '@drawbridge/sip';
 
 /**
  * One contact of an address-of-record (RFC 3261 §10), and the flow it was seen on: the only way back to it.
@@ -14,9 +13,8 @@ export class Binding extends Waiting {
   readonly kind: 'local' | 'upstream';
   /** User part of OUR contact toward upstream and callers, ≥ 96 random bits. */
   readonly opaque: string;
-  /** As the phone wrote it; goes back to the phone and into the Request-URI toward it, never into routing. */
+  /** A URI that parses, as the phone wrote it; goes back to the phone and into the Request-URI toward it, never into routing. */
   contact: string;
-  contactUri: SipUri;
   /** Further contact parameters (no q, no expires), `;name=value`, returned in every 200. */
   params: string;
   flow: Flow;
@@ -41,7 +39,6 @@ export class Binding extends Waiting {
     this.kind = made.kind;
     this.opaque = made.opaque;
     this.contact = made.contact;
-    this.contactUri = made.contactUri;
     this.params = made.params;
     this.flow = made.flow;
     this.expires = made.expires;
@@ -61,13 +58,15 @@ export class Binding extends Waiting {
   }
 }
 
+/** Shared by all that have none. */
+export const NO_PATH: readonly string[] = [];
+
 export interface BindingFields {
   readonly aor: string;
   readonly domain: string;
   readonly kind: 'local' | 'upstream';
   readonly opaque: string;
   readonly contact: string;
-  readonly contactUri: SipUri;
   readonly params: string;
   readonly flow: Flow;
   readonly expires: Mono;

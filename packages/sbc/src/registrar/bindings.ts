@@ -78,7 +78,6 @@ export class Bindings {
       this.#joinFlow(b);
     }
     b.contact = fields.contact;
-    b.contactUri = fields.contactUri;
     b.params = fields.params;
     b.expires = fields.expires;
     b.q = fields.q;
@@ -105,14 +104,19 @@ export class Bindings {
    * Takes records back at start. UDP flows are made again from listener and peer; a stream died with the old
    * process, so its bindings go. Returns what was kept and what was not.
    */
-  restore(now: Mono, records: Iterable<{ readonly key: string; readonly value: unknown }>, restored: (b: Binding) => void): { kept: number; dropped: number } {
+  restore(
+    now: Mono,
+    records: Iterable<{ readonly key: string; readonly value: unknown }>,
+    restored: (b: Binding) => void,
+  ): { kept: number; dropped: number } {
     const batch: StoreWrite[] = [];
     let kept = 0;
     const wall = this.#m.wall();
     for (const { key, value } of records) {
       const r = readRecord(value);
       const left = r === undefined ? 0 : r.expiresAt - wall;
-      const listener = r === undefined || left <= 0 || r.transport !== 'udp' ? undefined : this.#m.realms.find(r.realm, 'udp', r.bind);
+      const listener =
+        r === undefined || left <= 0 || r.transport !== 'udp' ? undefined : this.#m.realms.find(r.realm, 'udp', r.bind);
       const peer = new Endpoints(1);
       if (r === undefined || listener === undefined || !peer.set(0, r.peer)) {
         batch.push({ key, value: null });
@@ -182,4 +186,3 @@ function drop<K>(index: Map<K, Binding[]>, key: K, b: Binding): void {
   if (at >= 0) list.splice(at, 1);
   if (list.length === 0) index.delete(key);
 }
-

@@ -1,5 +1,13 @@
 import { type Mono, type Random, randomToken, type TimerWheel, type Tx, Waiting } from '@drawbridge/core';
-import { buildRequest, type ClientTransaction, type ClientUser, type FlowTable, type MessageView, type Transactions } from '@drawbridge/sip';
+import {
+  buildRequest,
+  type ClientTransaction,
+  type ClientUser,
+  type FlowTable,
+  type MessageView,
+  parseUri,
+  type Transactions,
+} from '@drawbridge/sip';
 import type { Realms } from '../realms.js';
 import type { Binding } from './binding.js';
 import type { BindingEvent } from './bindings.js';
@@ -280,11 +288,16 @@ class Pinger extends Waiting implements ClientUser {
       cseq: 1,
       headers: 'Accept: application/sdp\r\n',
     });
-    return this.#m.transactions.request(now, { method: 'OPTIONS', text, branch, flow: b.flow, user: this, timeoutMs: ANSWER_MS }, this.#m.transactions.tx);
+    return this.#m.transactions.request(
+      now,
+      { method: 'OPTIONS', text, branch, flow: b.flow, user: this, timeoutMs: ANSWER_MS },
+      this.#m.transactions.tx,
+    );
   }
 }
 
 function isNatted(b: Binding): boolean {
-  const { contactUri: u, flow } = b;
-  return u.host !== flow.peer.address(flow.j) || (u.port ?? 5060) !== flow.peer.port(flow.j);
+  const { contact, flow } = b;
+  const u = parseUri(contact);
+  return u === undefined || u.host !== flow.peer.address(flow.j) || (u.port ?? 5060) !== flow.peer.port(flow.j);
 }

@@ -1,12 +1,20 @@
 import { own, randomToken } from '@drawbridge/core';
-import { H, headerLine, parseNameAddr, safeValue, type ServerTransaction } from '@drawbridge/sip';
+import { H, headerLine, parseNameAddr, type ServerTransaction, safeValue } from '@drawbridge/sip';
 import type { LocalDomain } from '../domains.js';
 import type { Inbound } from '../inbound.js';
 import type { StoreWrite } from '../store/store.js';
-import type { Binding, BindingFields } from './binding.js';
+import { type Binding, type BindingFields, NO_PATH } from './binding.js';
 import type { Bindings } from './bindings.js';
 import type { RegistrarModules, RegistrarOptions } from './registrar.js';
-import { contactLines, isRefusal, readRegister, type Refusal, sameContact, type Wanted, type WantedContact } from './request.js';
+import {
+  contactLines,
+  isRefusal,
+  type Refusal,
+  readRegister,
+  sameContact,
+  type Wanted,
+  type WantedContact,
+} from './request.js';
 
 /** 20 characters of 6 bits: 120 random bits. */
 const OPAQUE_CHARS = 20;
@@ -15,17 +23,30 @@ const OPAQUE_CHARS = 20;
  * A REGISTER to a domain of ours (RFC 3261 §10.3). Everything is judged before anything changes, so that it is
  * applied whole or not at all; the table changes at once, so that the next REGISTER finds it in order.
  */
-export function registerLocal(inbound: Inbound, domain: LocalDomain, st: ServerTransaction, o: RegistrarOptions, m: RegistrarModules, bindings: Bindings): void {
+export function registerLocal(
+  inbound: Inbound,
+  domain: LocalDomain,
+  st: ServerTransaction,
+  o: RegistrarOptions,
+  m: RegistrarModules,
+  bindings: Bindings,
+): void {
   const { now, tx } = inbound;
   const refuse = (r: Refusal): void => {
-    st.reply(now, r.status, r.headers === undefined ? { reason: r.reason } : { headers: r.headers, reason: r.reason }, tx);
+    st.reply(
+      now,
+      r.status,
+      r.headers === undefined ? { reason: r.reason } : { headers: r.headers, reason: r.reason },
+      tx,
+    );
   };
 
   // Step 5: the AoR is the To, canonical, and must be the requester's own (step 4).
   const to = parseNameAddr(inbound.m.get(H.to));
   const target = to === undefined ? undefined : m.domains.address(to.uri);
   if (target === undefined || target.domain !== domain) return refuse({ status: 404, reason: 'not-found' });
-  if (inbound.identity.kind !== 'subscriber' || inbound.identity.aor !== target.aor) return refuse({ status: 403, reason: 'not-owner' });
+  if (inbound.identity.kind !== 'subscriber' || inbound.identity.aor !== target.aor)
+    return refuse({ status: 403, reason: 'not-owner' });
 
   const wanted = readRegister(inbound.m, o.registrar);
   if (isRefusal(wanted)) return refuse(wanted);
@@ -56,7 +77,6 @@ export function registerLocal(inbound: Inbound, domain: LocalDomain, st: ServerT
       kind: 'local',
       opaque: known?.opaque ?? randomToken(m.random, OPAQUE_CHARS),
       contact: c.contact,
-      contactUri: c.uri,
       params: c.params,
       // The only way back is the way it came; the host in the contact is never a destination.
       flow: st.flow,
@@ -101,15 +121,15 @@ function judge(before: readonly Binding[], wanted: Wanted, size: number, o: Regi
     if (known !== undefined && c.seconds === 0) removed++;
     if (known === undefined && c.seconds > 0) added.push(c);
   }
-  if (before.length + added.length - removed > o.registrar.maxContacts) return { status: 403, reason: 'too-many-contacts' };
-  if (size + added.length - removed > o.registrar.maxBindings) return { status: 503, reason: 'binding-limit', headers: headerLine('Retry-After', '60') };
+  if (before.length + added.length - removed > o.registrar.maxContacts)
+    return { status: 403, reason: 'too-many-contacts' };
+  if (size + added.length - removed > o.registrar.maxBindings)
+    return { status: 503, reason: 'binding-limit', headers: headerLine('Retry-After', '60') };
   return undefined;
 }
 
 /** RFC 3327 §5.3, from a configured edge only: anybody else's Path would send our requests where he likes. */
 function trustedPath(inbound: Inbound): readonly string[] {
-  if (!inbound.trustedEdge) return NONE;
+  if (!inbound.trustedEdge) return NO_PATH;
   return inbound.m.list(H.path).slice(0, 16).filter(safeValue).map(own);
 }
-
-const NONE: readonly string[] = [];

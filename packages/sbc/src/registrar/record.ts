@@ -2,7 +2,7 @@ import type { Endpoint } from '@drawbridge/core';
 import { parseUri } from '@drawbridge/sip';
 import * as z from 'zod';
 import type { RealmListener, Transport } from '../realms.js';
-import type { Binding, BindingFields } from './binding.js';
+import { type Binding, type BindingFields, NO_PATH } from './binding.js';
 
 const record = z.object({
   v: z.literal(1),
@@ -68,8 +68,7 @@ export function readRecord(value: unknown): StoredBinding | undefined {
   const parsed = record.safeParse(value);
   if (!parsed.success) return undefined;
   const r = parsed.data;
-  const contactUri = parseUri(r.contact);
-  if (contactUri === undefined) return undefined;
+  if (parseUri(r.contact) === undefined) return undefined;
   return {
     fields: {
       aor: r.aor,
@@ -77,14 +76,13 @@ export function readRecord(value: unknown): StoredBinding | undefined {
       kind: r.kind,
       opaque: r.opaque,
       contact: r.contact,
-      contactUri,
       params: r.params,
       q: r.q,
       callId: r.callId,
       cseq: r.cseq,
       instance: r.instance,
       regId: r.regId,
-      path: r.path,
+      path: r.path.length === 0 ? NO_PATH : r.path,
       userAgent: r.userAgent,
     },
     realm: r.realm,

@@ -99,7 +99,10 @@ export class Registrar {
   }
 
   /** Takes bindings back at start. Gives how many were kept, and how many could not be (streams, expired, unreadable). */
-  restore(now: Mono, records: Iterable<{ readonly key: string; readonly value: unknown }>): { kept: number; dropped: number } {
+  restore(
+    now: Mono,
+    records: Iterable<{ readonly key: string; readonly value: unknown }>,
+  ): { kept: number; dropped: number } {
     return this.bindings.restore(now, records, b => this.keepalive.restored(now, b));
   }
 

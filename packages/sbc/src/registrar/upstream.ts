@@ -14,16 +14,24 @@ import {
   parseExpires,
   parseNameAddr,
   parseUri,
-  safeValue,
   type ServerTransaction,
+  safeValue,
 } from '@drawbridge/sip';
 import type { NextHop, UpstreamDomain } from '../domains.js';
 import type { Inbound } from '../inbound.js';
 import type { StoreWrite } from '../store/store.js';
-import type { Binding } from './binding.js';
+import { type Binding, NO_PATH } from './binding.js';
 import type { Bindings } from './bindings.js';
 import type { RegistrarModules, RegistrarOptions } from './registrar.js';
-import { contactLines, isRefusal, readRegister, type Refusal, sameContact, type Wanted, type WantedContact } from './request.js';
+import {
+  contactLines,
+  isRefusal,
+  type Refusal,
+  readRegister,
+  sameContact,
+  type Wanted,
+  type WantedContact,
+} from './request.js';
 
 /** 24 characters of base64url: 144 bits. */
 const DERIVED_CHARS = 24;
@@ -60,31 +68,45 @@ export class UpstreamRegistrar {
   register(inbound: Inbound, domain: UpstreamDomain, st: ServerTransaction): void {
     const { now, m, tx } = inbound;
     const refuse = (r: Refusal): void => {
-      st.reply(now, r.status, r.headers === undefined ? { reason: r.reason } : { headers: r.headers, reason: r.reason }, tx);
+      st.reply(
+        now,
+        r.status,
+        r.headers === undefined ? { reason: r.reason } : { headers: r.headers, reason: r.reason },
+        tx,
+      );
     };
     const to = parseNameAddr(m.get(H.to));
     const target = to === undefined ? undefined : this.#m.domains.address(to.uri);
-    if (to === undefined || target === undefined || target.domain !== domain) return refuse({ status: 404, reason: 'not-found' });
+    if (to === undefined || target === undefined || target.domain !== domain)
+      return refuse({ status: 404, reason: 'not-found' });
     const wanted = readRegister(m, undefined);
     if (isRefusal(wanted)) return refuse(wanted);
-    if (wanted.contacts.length > this.#o.registrar.maxContacts) return refuse({ status: 403, reason: 'too-many-contacts' });
+    if (wanted.contacts.length > this.#o.registrar.maxContacts)
+      return refuse({ status: 403, reason: 'too-many-contacts' });
     if (m.maxForwards === 0) return refuse({ status: 483, reason: 'too-many-hops' });
 
     const aor = own(target.aor);
     const known = this.#bindings.of(aor);
     const contacts = wanted.contacts.map((c): Mapped => {
       const binding = known.find(b => sameContact(b, c));
-      return { wanted: c, opaque: binding?.opaque ?? this.#derive(`contact ${aor} ${c.regId > 0 ? `${c.instance} ${c.regId}` : c.contact}`) };
+      const { uri: _borrowed, ...kept } = c;
+      return {
+        wanted: kept,
+        opaque:
+          binding?.opaque ?? this.#derive(`contact ${aor} ${c.regId > 0 ? `${c.instance} ${c.regId}` : c.contact}`),
+      };
     });
     this.#pending++;
     new Relayed(this, {
       st,
       domain,
       aor,
-      wanted,
+      wanted: { ...wanted, contacts: [] },
       contacts,
       uri: own(m.uri),
-      from: own(`<${bare(parseNameAddr(m.get(H.from))?.uri, to.uri)}>;tag=${this.#derive(`from ${m.fromTag} ${m.callId}`)}`),
+      from: own(
+        `<${bare(parseNameAddr(m.get(H.from))?.uri, to.uri)}>;tag=${this.#derive(`from ${m.fromTag} ${m.callId}`)}`,
+      ),
       to: own(`<${bare(to.uri, to.uri)}>`),
       // One Call-ID of ours for each of theirs, rising with the same CSeq: the upstream's own rule of order holds.
       callId: this.#derive(`call-id ${aor} ${m.callId}`),
@@ -121,7 +143,9 @@ export class UpstreamRegistrar {
       headers: headers + r.carried,
     });
     const timeoutMs = Math.floor(ANSWER_WITHIN_MS / r.domain.next.length);
-    return this.#m.transactions.request(now, { method: 'REGISTER', text, branch, flow, user, timeoutMs }, tx) !== undefined;
+    return (
+      this.#m.transactions.request(now, { method: 'REGISTER', text, branch, flow, user, timeoutMs }, tx) !== undefined
+    );
   }
 
   /** @internal The upstream's final answer, put back into the phone's terms. */
@@ -130,12 +154,18 @@ export class UpstreamRegistrar {
     if (hasToken(m.list(H.supported), 'path')) this.#pathTo.add(r.domain.name);
     if (m.status >= 200 && m.status < 300) return this.#accepted(now, r, m, tx);
     let headers = '';
-    if (m.status === 401 || m.status === 407) headers = copy(m, H.wwwAuthenticate, 'WWW-Authenticate') + copy(m, H.proxyAuthenticate, 'Proxy-Authenticate');
+    if (m.status === 401 || m.status === 407)
+      headers = copy(m, H.wwwAuthenticate, 'WWW-Authenticate') + copy(m, H.proxyAuthenticate, 'Proxy-Authenticate');
     else if (m.status === 423) headers = copy(m, H.minExpires, 'Min-Expires');
     else if (m.status === 500 || m.status === 503) headers = copy(m, H.retryAfter, 'Retry-After');
     // RFC 3261 §16.7 step 6: the upstream's 503 says nothing about us.
     const status = m.status === 503 ? 500 : m.status;
-    r.st.reply(now, status, { headers, reason: m.status === 401 || m.status === 407 ? 'challenge' : 'peer-rejected' }, tx);
+    r.st.reply(
+      now,
+      status,
+      { headers, reason: m.status === 401 || m.status === 407 ? 'challenge' : 'peer-rejected' },
+      tx,
+    );
   }
 
   /** @internal No hop answered. */
@@ -179,7 +209,6 @@ export class UpstreamRegistrar {
         kind: 'upstream' as const,
         opaque,
         contact: c.contact,
-        contactUri: c.uri,
         params: c.params,
         flow,
         expires: now + Math.min(seconds, 86_400 * 7) * 1000,
@@ -189,7 +218,7 @@ export class UpstreamRegistrar {
         cseq: r.wanted.cseq,
         instance: c.instance,
         regId: c.regId,
-        path: [],
+        path: NO_PATH,
         userAgent: r.wanted.userAgent,
       };
       if (known === undefined) {
@@ -222,7 +251,7 @@ export class UpstreamRegistrar {
 }
 
 interface Mapped {
-  readonly wanted: WantedContact;
+  readonly wanted: Omit<WantedContact, 'uri'>;
   readonly opaque: string;
 }
 
@@ -231,6 +260,7 @@ interface RelayedParts {
   readonly st: ServerTransaction;
   readonly domain: UpstreamDomain;
   readonly aor: string;
+  /** Without its contacts, which stand beside it. */
   readonly wanted: Wanted;
   readonly contacts: readonly Mapped[];
   readonly uri: string;
@@ -308,7 +338,12 @@ function bare(uri: string | undefined, otherwise: string): string {
 
 /** What of the phone's request goes on beside what is ours: credentials, interval, name of the product. Nothing else. */
 function carried(m: MessageView): string {
-  return copy(m, H.authorization, 'Authorization') + copy(m, H.proxyAuthorization, 'Proxy-Authorization') + copy(m, H.expires, 'Expires') + copy(m, H.userAgent, 'User-Agent');
+  return (
+    copy(m, H.authorization, 'Authorization') +
+    copy(m, H.proxyAuthorization, 'Proxy-Authorization') +
+    copy(m, H.expires, 'Expires') +
+    copy(m, H.userAgent, 'User-Agent')
+  );
 }
 
 function copy(m: MessageView, h: number, name: string): string {

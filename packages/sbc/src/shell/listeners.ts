@@ -40,18 +40,34 @@ export async function openSockets(plan: RealmPlan, limits: Config['limits']): Pr
           streams.push(socket.stream);
           // Port 0 takes a free one, which only the socket knows.
           const port = socket.port;
-          opened.push({ realm: l.realm, transport: l.transport, bind: { address: l.bind.address, port }, advertise: { address: l.advertise.address, port: l.advertise.port === 0 ? port : l.advertise.port } });
+          opened.push({
+            realm: l.realm,
+            transport: l.transport,
+            bind: { address: l.bind.address, port },
+            advertise: { address: l.advertise.address, port: l.advertise.port === 0 ? port : l.advertise.port },
+          });
           open++;
         } catch (error) {
-          if (!(error instanceof SocketError) || (error.reason !== 'address-not-available' && error.reason !== 'unsupported')) throw error;
-          warnings.push(`Realm ${realm.name} goes on without ${l.transport} ${formatEndpoint(l.bind)}: ${error.message}`);
+          if (
+            !(error instanceof SocketError) ||
+            (error.reason !== 'address-not-available' && error.reason !== 'unsupported')
+          )
+            throw error;
+          warnings.push(
+            `Realm ${realm.name} goes on without ${l.transport} ${formatEndpoint(l.bind)}: ${error.message}`,
+          );
           if (familyOf(l.bind.address) === 4 && realm.addresses.length === 1) throw error;
         }
       }
-      if (open === 0) throw new StartError(`Realm ${realm.name} has no socket: ${warnings.at(-1) ?? 'give it an address in `bind` and a port in `sip`.'}`);
+      if (open === 0)
+        throw new StartError(
+          `Realm ${realm.name} has no socket: ${warnings.at(-1) ?? 'give it an address in `bind` and a port in `sip`.'}`,
+        );
     }
-    if (listeners.length === 0) throw new StartError('There is nothing to listen on: give a realm an address in `bind`.');
-    if (listeners.length > 255) throw new StartError(`${listeners.length} sockets are too many: a border has at most 255.`);
+    if (listeners.length === 0)
+      throw new StartError('There is nothing to listen on: give a realm an address in `bind`.');
+    if (listeners.length > 255)
+      throw new StartError(`${listeners.length} sockets are too many: a border has at most 255.`);
   } catch (error) {
     await Promise.all(listeners.map(l => l.close()));
     if (error instanceof SocketError) throw new StartError(error.message);
@@ -60,11 +76,19 @@ export async function openSockets(plan: RealmPlan, limits: Config['limits']): Pr
   return { listeners, opened, udp, streams, warnings };
 }
 
-async function openOne(l: PlannedListener, limits: Config['limits']): Promise<{ listener: Listener; udp: UdpListener | undefined; stream: StreamListener | undefined; port: number }> {
+async function openOne(
+  l: PlannedListener,
+  limits: Config['limits'],
+): Promise<{ listener: Listener; udp: UdpListener | undefined; stream: StreamListener | undefined; port: number }> {
   if (l.transport === 'udp') {
     const socket = await openUdp({ address: l.bind.address, port: l.bind.port });
     return { listener: socket, udp: socket, stream: undefined, port: socket.local.port };
   }
-  const stream = await openStreamListener({ address: l.bind.address, port: l.bind.port, maxStreams: limits.streams, maxPerAddress: limits.streamsPerAddress });
+  const stream = await openStreamListener({
+    address: l.bind.address,
+    port: l.bind.port,
+    maxStreams: limits.streams,
+    maxPerAddress: limits.streamsPerAddress,
+  });
   return { listener: stream, udp: undefined, stream, port: stream.local.port };
 }

@@ -18,13 +18,15 @@ export async function lookAtMachine(): Promise<Machine> {
   for (const list of Object.values(networkInterfaces())) {
     for (const i of list ?? []) {
       // A link-local address needs a scope, which no phone can be told.
-      const address = i.address.includes('%') || i.address.startsWith('fe80:') ? undefined : canonicalAddress(i.address);
+      const address =
+        i.address.includes('%') || i.address.startsWith('fe80:') ? undefined : canonicalAddress(i.address);
       if (address === undefined) continue;
       all.push(address);
       if (!i.internal) outer.push(address);
     }
   }
-  const first = (family: Family, list: readonly string[]): string | undefined => list.find(a => a.includes(':') === (family === 6));
+  const first = (family: Family, list: readonly string[]): string | undefined =>
+    list.find(a => a.includes(':') === (family === 6));
   const [v4, v6] = await Promise.all([routedSource(4, '192.0.2.1'), routedSource(6, '2001:db8::1')]);
   const own = (a: string | undefined): string | undefined => (a !== undefined && outer.includes(a) ? a : undefined);
   return {
