@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:http';
 import { join } from 'node:path';
@@ -34,11 +34,6 @@ const DEFAULTS: Settings = {
   admin: '{ listen: "127.0.0.1:8080" }',
   log: '{ level: debug, personal: plain }',
 };
-
-/** Whether the product has been built at all. */
-export function borderBuilt(): boolean {
-  return existsSync(PROGRAM);
-}
 
 export class Border implements AsyncDisposable {
   readonly folder: string;
