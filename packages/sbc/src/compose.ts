@@ -20,7 +20,7 @@ import { Border } from './border.js';
 import { CdrWriter, callRecord } from './cdr.js';
 import type { Config } from './config.js';
 import { demoCredentials } from './demo.js';
-import { Domains, type LocalDomain } from './domains.js';
+import { type Domain, Domains } from './domains.js';
 import { EventLog } from './event-log.js';
 import { Outbox } from './events.js';
 import { StoreJournal } from './journal.js';
@@ -361,12 +361,12 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
 function digestServers(
   config: Config,
   key: Uint8Array,
-): { of(d: LocalDomain): DigestServer; rotate(key: Uint8Array): void } {
+): { of(d: Domain): DigestServer; rotate(key: Uint8Array): void } {
   const made = new Map<string, DigestServer>();
   let newest = key;
   return {
     of(d) {
-      const algorithms = d.algorithms ?? config.auth.algorithms;
+      const algorithms = (d.kind === 'local' ? d.algorithms : undefined) ?? config.auth.algorithms;
       const name = algorithms.join();
       let server = made.get(name);
       if (server === undefined) {

@@ -168,8 +168,6 @@ export const configSchema = z
   });
 
 export type Config = DeepReadonly<z.infer<typeof configSchema>>;
-export type RealmConfig = Exclude<Config['realms'], 'auto'>[string];
-export type DomainConfig = NonNullable<Config['domains']>[string];
 export type MethodPolicy = (typeof METHOD_POLICIES)[number];
 
 type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;

@@ -22,6 +22,8 @@ export interface Inbound {
   identity: Identity;
   /** The source is a configured peer's address: its Path and Route count. */
   trustedEdge: boolean;
+  /** A REGISTER to an upstream whose credentials answer a challenge of ours: its return path is proven, its password isn't. */
+  echoed?: boolean;
   /** Made only once proof or a known address allows; looked up, never created, before that. */
   flow: Flow | undefined;
   tx: Tx;

@@ -1,5 +1,5 @@
 import { Endpoints, type Verdict } from '@drawbridge/core';
-import { H, headerLine } from '@drawbridge/sip';
+import { answerChallenge, H, headerLine } from '@drawbridge/sip';
 import t from 'tap';
 import { type Identity, NOBODY } from '../src/inbound.js';
 import { ACCESS_TCP, ACCESS_UDP, CORE_UDP, contactsOf, PBX, PBX_TWO, parsed, type Sent, World } from './world.js';
@@ -537,4 +537,57 @@ t.test('strangers share a budget toward an upstream, registered phones do not', 
   w.advance(1000);
   t.ok(w.take().every(s => s.to !== PHONE));
   t.equal(register('198.51.100.9:30000', 'later')[0]?.to, PBX, 'and the budget fills again');
+});
+
+t.test('under pressure strangers first show that they receive, and the upstream never sees that', async t => {
+  const w = new World({ config: { registrar: { unprovenRate: 1 } } });
+  w.receive(w.request(UPSTREAM), OTHER);
+  answer(w, w.take()[0], '401 Unauthorized', 'WWW-Authenticate: Digest realm="pbx realm",nonce="n1",qop="auth"\r\n');
+  w.take();
+  w.receive(w.request(UPSTREAM), PHONE);
+  const [ours] = w.take();
+  t.equal(ours?.to, PHONE, 'the budget is used up: not to the upstream');
+  const challenge = parsed(ours?.text ?? '');
+  t.equal(challenge.status, 401);
+  t.match(challenge.get(H.wwwAuthenticate), /realm="pbx realm"/);
+  t.equal(
+    w.flows.find(ACCESS_UDP, Endpoints.of({ address: '198.51.100.7', port: 40001 }), 0),
+    undefined,
+    'and nothing is kept',
+  );
+  const credentials =
+    answerChallenge(
+      challenge,
+      { method: 'REGISTER', uri: UPSTREAM.uri },
+      { realm: 'pbx realm', user: 'carol', password: 'whatever' },
+      w.random,
+    ) ?? '';
+  w.receive(w.request({ ...UPSTREAM, headers: credentials }), '198.51.100.99:4000');
+  t.equal(parsed(w.take()[0]?.text ?? '').status, 401, 'a nonce made for another address proves nothing');
+  w.receive(w.request({ ...UPSTREAM, headers: credentials }), PHONE);
+  const [out] = w.take();
+  t.equal(out?.to, PBX);
+  t.notOk(parsed(out?.text ?? '').has(H.authorization));
+  answer(
+    w,
+    out,
+    '401 Unauthorized',
+    'WWW-Authenticate: Digest realm="pbx realm",nonce="n2",stale=false,qop="auth"\r\n',
+  );
+  t.equal(
+    parsed(w.take()[0]?.text ?? '').get(H.wwwAuthenticate),
+    'Digest realm="pbx realm",nonce="n2",stale=true,qop="auth"',
+    'so that nobody is asked for the password again',
+  );
+  w.receive(
+    w.request({
+      ...UPSTREAM,
+      headers:
+        'Authorization: Digest username="carol",realm="pbx realm",nonce="n2",uri="sip:pbx.example.net",response="00"\r\n',
+    }),
+    PHONE,
+  );
+  const [last] = w.take();
+  t.equal(last?.to, PBX, 'its flow is proven now');
+  t.match(parsed(last?.text ?? '').get(H.authorization), /nonce="n2"/, 'control: real credentials pass');
 });

@@ -1,14 +1,14 @@
 import { PASS, type Reason, reply, type Verdict } from '@drawbridge/core';
 import { type DigestServer, type Flow, H, headerLine, parseNameAddr, parseUri } from '@drawbridge/sip';
 import type { Config, MethodPolicy } from '../config.js';
-import type { Addressed, Domains, LocalDomain } from '../domains.js';
+import type { Addressed, Domain, Domains, LocalDomain, UpstreamDomain } from '../domains.js';
 import { type Identity, type Inbound, NOBODY } from '../inbound.js';
 import type { Registrar } from '../registrar/registrar.js';
 import type { Subscribers } from '../subscribers.js';
 
 export interface AuthenticatorModules {
-  /** One per local domain, since domains may offer different algorithms. */
-  digestOf(domain: LocalDomain): DigestServer;
+  /** One per set of algorithms, since domains may offer different ones. */
+  digestOf(domain: Domain): DigestServer;
   readonly domains: Domains;
   readonly registrar: Registrar;
   readonly subscribers: Subscribers;
@@ -44,6 +44,7 @@ export class Authenticator {
   authenticate(inbound: Inbound): Verdict {
     const { m, via, peer, j } = inbound;
     inbound.identity = NOBODY;
+    inbound.echoed = false;
     const upstream = this.#m.domains.peer(via, peer, j);
     inbound.trustedEdge = upstream !== undefined;
     if (m.method === 'ACK' || m.method === 'CANCEL') return PASS;
@@ -85,7 +86,25 @@ export class Authenticator {
     if (domain.kind === 'local') return this.#prove(inbound, 'www', domain, undefined);
     const { now, via, peer, j } = inbound;
     const flow = inbound.flow ?? this.#m.registrar.flowOf(via, peer, j);
-    return this.#m.registrar.admits(now, flow) ? PASS : reply(503, 'unproven-budget', headerLine('Retry-After', '5'));
+    return this.#m.registrar.admits(now, flow) ? PASS : this.#proveReturnPath(inbound, domain);
+  }
+
+  /**
+   * Under pressure: a challenge of ours in the upstream's realm, which costs nothing to give. Who answers it receives
+   * where he sends from, and goes on to the upstream without those credentials.
+   */
+  #proveReturnPath(inbound: Inbound, domain: UpstreamDomain): Verdict {
+    const { now, m, peer, j } = inbound;
+    const realm = this.#m.registrar.upstreamRealm(domain.name);
+    if (realm === undefined) return reply(503, 'unproven-budget', RETRY);
+    const digest = this.#m.digestOf(domain);
+    const seen = digest.verify(m, 'www', realm, peer, j, () => undefined);
+    if (!seen.ok && seen.proven) {
+      if (!this.#m.registrar.admitsProven(now)) return reply(503, 'unproven-budget', RETRY);
+      inbound.echoed = true;
+      return PASS;
+    }
+    return reply(401, 'unproven-budget', digest.challenge('www', realm, peer, j, !seen.ok && seen.stale));
   }
 
   /** Whoever starts a call or sends a message says in From who he is, and proves it. */
@@ -153,6 +172,8 @@ export class Authenticator {
     return headerLine('Allow', ['ACK', 'BYE', 'CANCEL', ...methods].join(', '));
   }
 }
+
+const RETRY = headerLine('Retry-After', '5');
 
 function subscriber(a: Addressed): Identity {
   return { kind: 'subscriber', user: a.user, domain: a.domain.name, aor: a.aor };

@@ -66,6 +66,16 @@ export class Registrar {
     return this.#upstream.admits(now, flow);
   }
 
+  /** The same for a source that has just echoed a nonce of ours. */
+  admitsProven(now: Mono): boolean {
+    return this.#upstream.admitsProven(now);
+  }
+
+  /** The digest realm of an upstream domain, once it has challenged somebody. */
+  upstreamRealm(domain: string): string | undefined {
+    return this.#upstream.realmOf(domain);
+  }
+
   /** Bindings of an AoR that can be reached, highest q first, newest first among equals. */
   lookup(aor: string): readonly Binding[] {
     const list = this.bindings.of(aor).filter(b => b.flow.alive);

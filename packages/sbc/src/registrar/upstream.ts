@@ -10,6 +10,7 @@ import {
   hasToken,
   headerLine,
   type MessageView,
+  parseAuth,
   parseContacts,
   parseExpires,
   parseNameAddr,
@@ -37,6 +38,8 @@ import {
 const DERIVED_CHARS = 24;
 /** All hops together answer within this, so that the phone hears before its own 64·T1 is over. */
 const ANSWER_WITHIN_MS = 28_000;
+/** Sources with a proven return path get so much more than those without. */
+const PROVEN_FACTOR = 10;
 
 /**
  * REGISTERs to domains that we front. The upstream authenticates and decides; we put ourselves in as the contact
@@ -50,6 +53,9 @@ export class UpstreamRegistrar {
   /** Upstreams whose replies have said `Supported: path`. */
   readonly #pathTo = new Set<string>();
   readonly #budget: Budget;
+  readonly #provenBudget: Budget;
+  /** Digest realm of each upstream domain, as its own challenges name it. */
+  readonly #realms = new Map<string, string>();
   #pending = 0;
 
   constructor(options: RegistrarOptions, modules: RegistrarModules, bindings: Bindings) {
@@ -57,12 +63,24 @@ export class UpstreamRegistrar {
     this.#m = modules;
     this.#bindings = bindings;
     this.#budget = new Budget(options.registrar.unprovenRate);
+    this.#provenBudget = new Budget(options.registrar.unprovenRate * PROVEN_FACTOR);
   }
 
   /** Forwarded REGISTERs of sources that no upstream has vouched for share one rate and one number under way. */
   admits(now: Mono, flow: Flow | undefined): boolean {
     if (flow !== undefined && this.#bindings.byFlow(flow).length > 0) return true;
+    if (flow?.proven === true) return this.admitsProven(now);
     return this.#pending < this.#o.registrar.unprovenPending && this.#budget.take(now);
+  }
+
+  /** The budget of those who have shown that they receive where they send from: floods with forged sources can't touch it. */
+  admitsProven(now: Mono): boolean {
+    return this.#pending < this.#o.registrar.unprovenPending * PROVEN_FACTOR && this.#provenBudget.take(now);
+  }
+
+  /** Undefined until the upstream has challenged somebody. */
+  realmOf(domain: string): string | undefined {
+    return this.#realms.get(domain);
   }
 
   register(inbound: Inbound, domain: UpstreamDomain, st: ServerTransaction): void {
@@ -96,6 +114,9 @@ export class UpstreamRegistrar {
           binding?.opaque ?? this.#derive(`contact ${aor} ${c.regId > 0 ? `${c.instance} ${c.regId}` : c.contact}`),
       };
     });
+    // Our own challenge was answered: the upstream must not see credentials for a nonce that it never made.
+    const echoed = inbound.echoed === true;
+    if (echoed) st.flow.proven = true;
     this.#pending++;
     new Relayed(this, {
       st,
@@ -111,7 +132,8 @@ export class UpstreamRegistrar {
       // One Call-ID of ours for each of theirs, rising with the same CSeq: the upstream's own rule of order holds.
       callId: this.#derive(`call-id ${aor} ${m.callId}`),
       maxForwards: m.maxForwards < 0 ? 70 : m.maxForwards - 1,
-      carried: carried(m),
+      carried: carried(m, !echoed),
+      echoed,
     }).next(now, tx);
   }
 
@@ -154,9 +176,13 @@ export class UpstreamRegistrar {
     if (hasToken(m.list(H.supported), 'path')) this.#pathTo.add(r.domain.name);
     if (m.status >= 200 && m.status < 300) return this.#accepted(now, r, m, tx);
     let headers = '';
-    if (m.status === 401 || m.status === 407)
-      headers = copy(m, H.wwwAuthenticate, 'WWW-Authenticate') + copy(m, H.proxyAuthenticate, 'Proxy-Authenticate');
-    else if (m.status === 423) headers = copy(m, H.minExpires, 'Min-Expires');
+    if (m.status === 401 || m.status === 407) {
+      this.#learnRealm(r.domain.name, m);
+      const mark = r.echoed ? stale : undefined;
+      headers =
+        copy(m, H.wwwAuthenticate, 'WWW-Authenticate', mark) + copy(m, H.proxyAuthenticate, 'Proxy-Authenticate', mark);
+    }
+    if (m.status === 423) headers = copy(m, H.minExpires, 'Min-Expires');
     else if (m.status === 500 || m.status === 503) headers = copy(m, H.retryAfter, 'Retry-After');
     // RFC 3261 §16.7 step 6: the upstream's 503 says nothing about us.
     const status = m.status === 503 ? 500 : m.status;
@@ -172,6 +198,11 @@ export class UpstreamRegistrar {
   unanswered(now: Mono, r: RelayedParts, tx: Tx): void {
     this.#pending--;
     r.st.reply(now, 504, { headers: headerLine('Retry-After', '10'), reason: 'next-hop-down' }, tx);
+  }
+
+  #learnRealm(domain: string, m: MessageView): void {
+    const realm = parseAuth(m.get(H.wwwAuthenticate))?.params.get('realm');
+    if (realm !== undefined && realm.length <= 128 && safeValue(realm)) this.#realms.set(domain, own(realm));
   }
 
   #accepted(now: Mono, r: RelayedParts, m: MessageView, tx: Tx): void {
@@ -269,6 +300,7 @@ interface RelayedParts {
   readonly callId: string;
   readonly maxForwards: number;
   readonly carried: string;
+  readonly echoed: boolean;
 }
 
 /** One REGISTER on its way over the next hops of its domain, in order (RFC 3263 §4.3). */
@@ -337,20 +369,25 @@ function bare(uri: string | undefined, otherwise: string): string {
 }
 
 /** What of the phone's request goes on beside what is ours: credentials, interval, name of the product. Nothing else. */
-function carried(m: MessageView): string {
-  return (
-    copy(m, H.authorization, 'Authorization') +
-    copy(m, H.proxyAuthorization, 'Proxy-Authorization') +
-    copy(m, H.expires, 'Expires') +
-    copy(m, H.userAgent, 'User-Agent')
-  );
+function carried(m: MessageView, credentials: boolean): string {
+  const proof = credentials
+    ? copy(m, H.authorization, 'Authorization') + copy(m, H.proxyAuthorization, 'Proxy-Authorization')
+    : '';
+  return proof + copy(m, H.expires, 'Expires') + copy(m, H.userAgent, 'User-Agent');
 }
 
-function copy(m: MessageView, h: number, name: string): string {
+/** The phone has just answered a nonce of ours: its user needn't be asked for the password again (RFC 7616 §3.3). */
+function stale(challenge: string): string {
+  return /\bstale[ \t]*=/i.test(challenge)
+    ? challenge.replace(/\bstale[ \t]*=[ \t]*"?\w+"?/i, 'stale=true')
+    : `${challenge},stale=true`;
+}
+
+function copy(m: MessageView, h: number, name: string, change?: (value: string) => string): string {
   let out = '';
   for (let i = m.first(h); i >= 0; i = m.next(i)) {
     const value = m.value(i);
-    if (safeValue(value) && value !== '') out += headerLine(name, value);
+    if (safeValue(value) && value !== '') out += headerLine(name, change === undefined ? value : change(value));
   }
   return out;
 }
