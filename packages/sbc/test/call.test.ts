@@ -1,6 +1,17 @@
 import { H } from '@drawbridge/sip';
 import tap from 'tap';
-import { BORDER, BorderWorld, Half, type Phone, talking } from './harness.js';
+import {
+  ACCESS_TCP,
+  BORDER,
+  BorderWorld,
+  CORE_TCP,
+  CORE_UDP,
+  Half,
+  PBX,
+  type Phone,
+  replyTo,
+  talking,
+} from './harness.js';
 
 function pair(o: ConstructorParameters<typeof BorderWorld>[0] = {}): { world: BorderWorld; alice: Phone; bob: Phone } {
   const world = new BorderWorld(o);
@@ -792,4 +803,248 @@ tap.test('Contact: an INVITE must have one; a 200 without one is called back whe
     b.reply(bob.next('BYE'), 200);
   }
   settled(t, world);
+});
+
+tap.test('a proxy downstream forks: each To tag is a dialog of its own; one wins, a second 200 is ended', async t => {
+  const world = new BorderWorld({ config: { auth: { trustRegisteredFlow: true } } });
+  const pbx = world.phone('pbx', { at: PBX, inner: '10.0.0.5:5060', via: CORE_UDP, domain: 'pbx.example.net' });
+  const alice = world.phone('alice', { at: '198.51.100.1:5060' }).register();
+  const a = alice.invite('sip:200@pbx.example.net');
+  const b = pbx.called();
+  const early: string[] = [];
+  for (const [tag, status] of [
+    ['one', 180],
+    ['two', 183],
+    ['three', 180],
+  ] as const) {
+    b.answer(status, { tag, ...(status === 183 ? { sdp: pbx.sdp({ port: 42000, at: '10.0.0.5' }) } : {}) });
+    early.push(alice.next(status).toTag);
+  }
+  t.equal(new Set(early).size, 3, 'three To tags toward the caller as well');
+  b.answer(180, { tag: 'one' });
+  t.equal(alice.next(180).toTag, early[0], 'and each keeps its own');
+  b.answer(200, { tag: 'two', sdp: pbx.sdp({ port: 42000, at: '10.0.0.5' }) });
+  t.equal(pbx.next('ACK').toTag, 'two');
+  t.equal(a.expect(200).toTag, early[1]);
+  a.send('ACK');
+  b.answer(200, { tag: 'three', sdp: pbx.sdp({ port: 43000, at: '10.0.0.5' }) });
+  t.equal(pbx.next('ACK').toTag, 'three');
+  const bye = pbx.next('BYE');
+  t.equal(bye.toTag, 'three');
+  pbx.send(replyTo(bye, 200));
+  b.answer(200, { tag: 'two', sdp: pbx.sdp({ port: 42000, at: '10.0.0.5' }) });
+  t.equal(pbx.next('ACK').toTag, 'two', 'a repeated 200 of the winner gets its ACK');
+  t.same(alice.heard(), []);
+  t.equal(world.border.shard.legs.size, 2, 'the other dialogs are forgotten');
+  a.send('BYE');
+  alice.next(200);
+  t.equal(pbx.next('BYE').toTag, 'two');
+  settled(t, world);
+  t.equal(world.border.shard.legs.size, 0);
+});
+
+tap.test('the next hop fails over: silence, 503, a closed stream; what failed comes last for a while', async t => {
+  const world = new BorderWorld({
+    config: { auth: { trustRegisteredFlow: true } },
+    next: [`udp:${PBX}`, 'udp:10.0.0.6:5060'],
+  });
+  const first = world.phone('pbx', { at: PBX, inner: '10.0.0.5:5060', via: CORE_UDP, domain: 'pbx.example.net' });
+  const second = world.phone('pbx', {
+    at: '10.0.0.6:5060',
+    inner: '10.0.0.6:5060',
+    via: CORE_UDP,
+    domain: 'pbx.example.net',
+  });
+  const alice = world.phone('alice', { at: '198.51.100.1:5060' }).register();
+  const one = alice.invite('sip:200@pbx.example.net');
+  first.called().answer(503);
+  first.next('ACK');
+  const b = second.called();
+  t.not(b.invite?.branch, undefined);
+  b.answer(486);
+  second.next('ACK');
+  alice.next(486);
+  alice.send(one.text('ACK', { branch: one.branch }));
+
+  alice.ask({ method: 'MESSAGE', uri: 'sip:200@pbx.example.net', to: '<sip:200@pbx.example.net>', body: 'x' });
+  t.same(first.heard(), [], 'the one that failed is not asked first');
+  second.send(replyTo(second.next('MESSAGE'), 200));
+  alice.next(200);
+  world.pass(31_000);
+
+  first.unplug();
+  const two = alice.invite('sip:200@pbx.example.net');
+  world.pass(9000, () => second.inbox.length > 0);
+  const c = second.called();
+  c.answer(200, { sdp: second.sdp({ at: '10.0.0.6' }) });
+  second.next('ACK');
+  two.expect(200);
+  two.send('ACK');
+  two.send('BYE');
+  alice.next(200);
+  second.send(replyTo(second.next('BYE'), 200));
+  world.pass(31_000);
+
+  alice.ask({ method: 'MESSAGE', uri: 'sip:200@pbx.example.net', to: '<sip:200@pbx.example.net>', body: 'x' });
+  world.pass(9000, () => second.inbox.length > 0);
+  second.send(replyTo(second.next('MESSAGE'), 486));
+  t.same(alice.heard(), [486], 'a refusal is an answer: nobody else is asked');
+  settled(t, world);
+});
+
+tap.test(
+  'a large request goes by TCP where the configuration or a live stream says so, and by UDP to a phone behind a NAT',
+  async t => {
+    const lines = Array.from({ length: 40 }, (_, i) => `a=fmtp:${96 + i} some=parameter;that=makes;it=long`);
+    const world = new BorderWorld({
+      config: { auth: { trustRegisteredFlow: true } },
+      next: [`udp:${PBX}`, `tcp:${PBX}`],
+    });
+    const udp = world.phone('pbx', { at: PBX, inner: '10.0.0.5:5060', via: CORE_UDP, domain: 'pbx.example.net' });
+    const tcp = world.phone('pbx', { at: PBX, inner: '10.0.0.5:5060', via: CORE_TCP, domain: 'pbx.example.net' });
+    const alice = world.phone('alice', { at: '198.51.100.1:5060' }).register();
+    const bob = world.phone('bob', { at: '198.51.100.2:6060', inner: '172.16.5.9:5070' }).register();
+    alice.invite('sip:200@pbx.example.net', { sdp: alice.sdp() });
+    udp.called();
+    t.same(tcp.heard(), [], 'the control: a small one goes by UDP');
+    const a = alice.invite('sip:200@pbx.example.net', { sdp: alice.sdp({ lines }) });
+    t.same(udp.heard(), []);
+    const b = tcp.called();
+    t.ok((b.invite?.text.length ?? 0) > 1300);
+    t.equal(b.invite?.viaTransport, 'TCP');
+    b.answer(200, { sdp: tcp.sdp({ at: '10.0.0.5' }) });
+    a.expect(200);
+    a.send('ACK');
+    alice.invite('sip:bob@example.org', { sdp: alice.sdp({ lines }) });
+    const direct = bob.called();
+    t.ok((direct.invite?.text.length ?? 0) > 1300);
+    t.equal(direct.invite?.viaTransport, 'UDP', 'nobody can open a stream through a NAT');
+  },
+);
+
+tap.test('one side falls silent: a phone that still answers OPTIONS keeps its call, a dead one loses it', async t => {
+  const world = new BorderWorld();
+  const { alice, bob } = talking(world);
+  const ref = world.border.calls()[0]?.id ?? '';
+  const silence = (): void =>
+    world.run((now, tx) =>
+      world.border.onRelayEvent(
+        now,
+        { kind: 'inactive', session: ref, scope: 'one', legs: ['b1'], silentMs: 60_000, facts: [] },
+        tx,
+      ),
+    );
+  silence();
+  const probe = bob.phone.next('OPTIONS');
+  t.equal(probe.toTag, bob.localTag, 'inside the dialog');
+  bob.reply(probe, 501);
+  world.pass(20_000);
+  t.equal(world.border.callCount, 1);
+  bob.phone.unplug();
+  silence();
+  world.pass(9000);
+  alice.phone.next('BYE');
+  t.equal(world.take('call-ended')[0]?.cause, 'media-inactive');
+});
+
+tap.test('a stream that died and came back by registration carries the rest of the call', async t => {
+  const world = new BorderWorld();
+  const alice = world.phone('alice', { at: '198.51.100.1:5060' }).register();
+  const bob = world
+    .phone('bob', {
+      at: '198.51.100.2:40002',
+      inner: '172.16.5.9:5070',
+      via: world.openStream((2 << 8) | ACCESS_TCP, '198.51.100.2:40002'),
+    })
+    .register();
+  const { alice: a, bob: b } = talking(world, { caller: alice, callee: bob });
+  world.closeStream(bob.via);
+  const again = world
+    .phone('bob', {
+      at: '198.51.100.2:40003',
+      inner: '172.16.5.9:5070',
+      via: world.openStream((3 << 8) | ACCESS_TCP, '198.51.100.2:40003'),
+    })
+    .register();
+  a.send('INFO', { body: 'Signal=1\r\n', contentType: 'application/dtmf-relay' });
+  const info = again.next('INFO');
+  t.equal(info.callId, b.callId);
+  again.send(replyTo(info, 200));
+  alice.next(200);
+});
+
+tap.test('SUBSCRIBE makes a dialog that NOTIFYs cross, and that ends with the last of them', async t => {
+  const { world, alice, bob } = pair();
+  alice.ask({
+    method: 'SUBSCRIBE',
+    uri: 'sip:bob@example.org',
+    to: '<sip:bob@example.org>',
+    from: '<sip:alice@example.org>;tag=sub',
+    callId: 'subscription',
+    headers: 'Event: presence\r\nExpires: 600\r\n',
+  });
+  const b = bob.next('SUBSCRIBE');
+  t.equal(b.get(H.event), 'presence');
+  t.notMatch(b.text, /192\.168\.77\.5/);
+  bob.send(replyTo(b, 200).replace('Content-Length', `Expires: 600\r\nContact: <${bob.contact}>\r\nContent-Length`));
+  const ok = alice.next(200);
+  t.equal(ok.get(H.expires), '600');
+  t.match(ok.get(H.contact), /203\.0\.113\.10/);
+  t.equal(world.border.shard.subscriptions.size, 1);
+  const notify = (state: string): void => {
+    const contact = /<([^>]*)>/.exec(b.get(H.contact))?.[1] ?? '';
+    bob.send(
+      bob.request({
+        method: 'NOTIFY',
+        uri: contact,
+        from: `${b.get(H.to)};tag=itself`,
+        to: b.get(H.from),
+        callId: b.callId,
+        cseq: world.serial() + 1000,
+        headers: `Event: presence\r\nSubscription-State: ${state}\r\n`,
+        body: '<presence/>',
+        contentType: 'application/pidf+xml',
+      }),
+    );
+    const m = alice.next('NOTIFY');
+    t.equal(m.body, '<presence/>');
+    t.equal(m.callId, 'subscription');
+    t.equal(m.toTag, 'sub');
+    alice.send(replyTo(m, 200));
+    bob.next(200);
+  };
+  notify('active;expires=600');
+  t.equal(world.border.shard.subscriptions.size, 1);
+  notify('terminated;reason=deactivated');
+  t.equal(world.border.shard.subscriptions.size, 0);
+  t.equal(world.border.shard.legs.size, 0);
+  // The control of the deadline: one that nobody refreshes is forgotten by itself.
+  alice.ask({
+    method: 'SUBSCRIBE',
+    uri: 'sip:bob@example.org',
+    to: '<sip:bob@example.org>',
+    headers: 'Event: presence\r\nExpires: 60\r\n',
+  });
+  bob.send(replyTo(bob.next('SUBSCRIBE'), 200).replace('Content-Length', 'Expires: 60\r\nContent-Length'));
+  alice.next(200);
+  t.equal(world.border.shard.subscriptions.size, 1);
+  world.pass(100_000);
+  t.equal(world.border.shard.subscriptions.size, 0);
+  settled(t, world);
+});
+
+tap.test('the trace of a call shows no digest response', async t => {
+  const world = new BorderWorld();
+  talking(world);
+  const trace = world.border.trace(world.border.calls()[0]?.id ?? '') ?? [];
+  const sent = world.wires.map(w => w.text).join('');
+  t.match(sent, /response="[0-9a-f]{32}"/, 'the control: it was on the wire');
+  t.notMatch(trace.map(m => m.text).join(''), /response="[0-9a-f]/);
+  t.same(
+    trace
+      .map(m => m.leg)
+      .filter((l, i, all) => all.indexOf(l) === i)
+      .sort(),
+    ['a', 'b1'],
+  );
 });

@@ -4,6 +4,7 @@ import {
   type Endpoint,
   Endpoints,
   formatEndpoint,
+  LISTENER_MASK,
   type Mono,
   parseEndpoint,
   type Reason,
@@ -47,6 +48,7 @@ import { Traces } from '../src/trace.js';
 export const ACCESS_UDP = 0;
 export const ACCESS_TCP = 1;
 export const CORE_UDP = 2;
+export const CORE_TCP = 3;
 export const BORDER = '203.0.113.10';
 export const BORDER_CORE = '10.0.0.1';
 export const PBX = '10.0.0.5:5060';
@@ -68,6 +70,12 @@ const LISTENERS: readonly OpenedListener[] = [
   {
     realm: 'core',
     transport: 'udp',
+    bind: { address: BORDER_CORE, port: 5060 },
+    advertise: { address: BORDER_CORE, port: 5060 },
+  },
+  {
+    realm: 'core',
+    transport: 'tcp',
     bind: { address: BORDER_CORE, port: 5060 },
     advertise: { address: BORDER_CORE, port: 5060 },
   },
@@ -125,8 +133,10 @@ export class BorderWorld {
   /** Told after the turn that made them, as the composition root does. */
   readonly #relayEvents: RelayEvent[] = [];
   #serial = 0;
+  #dialled = 100;
 
-  constructor(o: { config?: object; relay?: Partial<MediaRelayOptions> } = {}) {
+  /** `next`: hops of the upstream domain, `udp:10.0.0.5:5060`. */
+  constructor(o: { config?: object; relay?: Partial<MediaRelayOptions>; next?: readonly string[] } = {}) {
     this.config = freezeConfig(configSchema.parse(o.config ?? {}));
     this.traces = new Traces({ wall: () => 1_700_000_000_000 + this.now, realms: this.realms });
     const tap: Tap = this.traces;
@@ -155,7 +165,14 @@ export class BorderWorld {
           kind: 'upstream',
           name: 'pbx.example.net',
           realm: core.realm,
-          next: [nextHop({ address: '10.0.0.5', port: 5060 }, 'udp', core)],
+          next: (o.next ?? [`udp:${PBX}`]).map(hop => {
+            const tcp = hop.startsWith('tcp:');
+            return nextHop(
+              endpoint(hop.slice(4)),
+              tcp ? 'tcp' : 'udp',
+              this.realms.listener(tcp ? CORE_TCP : CORE_UDP),
+            );
+          }),
         },
       ],
       this.realms,
@@ -250,7 +267,10 @@ export class BorderWorld {
         if (this.loses?.(w) === true) return true;
         const phone = this.phones.get(key(via, w.peer));
         if (phone === undefined) this.lost.push(w);
-        else phone.hear(text);
+        else {
+          if (this.realms.listener(via).transport === 'tcp' && via <= LISTENER_MASK) this.#dial(phone, via, w.peer);
+          phone.hear(text);
+        }
         return true;
       },
       inPlace: () => false,
@@ -294,6 +314,15 @@ export class BorderWorld {
     this.border.handleFlow(this.now, via, 'opened', this.#tx);
     this.#drain();
     return via;
+  }
+
+  /** What a stream listener does with a message for somebody it has no stream to. */
+  #dial(phone: Phone, listener: Via, peer: string): void {
+    const via = (++this.#dialled << 8) | listener;
+    this.phones.delete(key(listener, peer));
+    phone.via = via;
+    this.phones.set(key(via, peer), phone);
+    this.soon.unshift(() => this.openStream(via, peer));
   }
 
   closeStream(via: Via): void {
@@ -484,15 +513,15 @@ export class Phone {
     });
   }
 
-  /** A request outside a dialog with the challenge that it gets; its final reply stays in the inbox. */
-  ask(o: Parameters<Phone['request']>[0]): void {
+  /** A request outside a dialog with the challenge that it gets; its final reply stays in the inbox. Gives the CSeq and branch that got through. */
+  ask(o: Parameters<Phone['request']>[0]): { readonly cseq: number; readonly branch: string } {
     const cseq = o.cseq ?? ++this.#cseq;
     const from = o.from ?? `<${this.aor}>;tag=f${this.world.serial()}`;
     const callId = o.callId ?? `call-${this.world.serial()}@${this.inner}`;
     const branch = this.branch();
     this.send(this.request({ ...o, cseq, from, callId, branch }));
     const first = this.inbox[0];
-    if (first === undefined || (first.status !== 401 && first.status !== 407)) return;
+    if (first === undefined || (first.status !== 401 && first.status !== 407)) return { cseq, branch };
     this.inbox.shift();
     this.#cseq = cseq + 1;
     if (o.method === 'INVITE')
@@ -505,16 +534,9 @@ export class Phone {
       { realm: this.domain, user: this.user, password: PASSWORD },
       this.world.random,
     );
-    this.send(
-      this.request({
-        ...o,
-        cseq: cseq + 1,
-        from,
-        callId,
-        branch: o.branch ?? this.branch(),
-        headers: `${o.headers ?? ''}${line ?? ''}`,
-      }),
-    );
+    const again = { cseq: cseq + 1, branch: o.branch ?? this.branch() };
+    this.send(this.request({ ...o, ...again, from, callId, headers: `${o.headers ?? ''}${line ?? ''}` }));
+    return again;
   }
 
   register(o: { headers?: string; contact?: string } = {}): this {
@@ -536,20 +558,20 @@ export class Phone {
       target: to,
       cseq: 1,
     });
-    half.branch = o.branch ?? this.branch();
     const sdp = o.sdp === undefined ? this.sdp() : o.sdp;
-    this.ask({
+    const through = this.ask({
       method: 'INVITE',
       uri: to,
       from: `${half.local};tag=${half.localTag}`,
       to: half.remote,
       callId: half.callId,
       cseq: half.cseq,
-      branch: half.branch,
+      ...(o.branch === undefined ? {} : { branch: o.branch }),
       headers: o.headers ?? '',
       ...(sdp === false ? {} : { sdp }),
     });
-    half.cseq = this.#cseq;
+    half.cseq = through.cseq;
+    half.branch = through.branch;
     if (this.inbox[0]?.status === 100) this.inbox.shift();
     return half;
   }

@@ -143,9 +143,8 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   cancelForks(now: Mono, tx: Tx, except?: Fork): void {
     const headers = except === undefined ? '' : headerLine('Reason', 'SIP;cause=200;text="Call completed elsewhere"');
     for (const fork of this.forks) {
-      if (fork === except) continue;
-      fork.cancel(now, tx, headers);
-      fork.leave();
+      if (!fork.carries(except)) fork.cancel(now, tx, headers);
+      fork.leave(except);
     }
     this.forks = except === undefined ? [] : [except];
   }

@@ -11,7 +11,7 @@ import { anchor, hasSdp, isAnchored, SDP } from '../anchor/anchor.js';
 import { bodyCrosses } from '../hide/allow.js';
 import { ALLOW_LINE, hide } from '../hide/hide.js';
 import type { Inbound } from '../inbound.js';
-import { send } from '../send/send.js';
+import { send, sendAck } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { type Leg, sharesUpstream } from './leg.js';
 import { hopsLeft } from './setup.js';
@@ -162,9 +162,8 @@ export class Exchange implements ClientUser {
 
   #inviteAccepted(now: Mono, m: MessageView, tx: Tx): void {
     const { shard, from, to } = this;
-    const { transactions } = shard.m;
     if (to.inviteOut !== this.#ct) {
-      if (to.ack !== '') transactions.ack(now, to.flow, to.ack, tx);
+      if (to.ack !== '') sendAck(shard, now, to, to.ack, tx);
       return;
     }
     to.inviteOut = undefined;
@@ -198,10 +197,9 @@ export class Exchange implements ClientUser {
 
   #acknowledge(now: Mono, tx: Tx): void {
     const { to, shard } = this;
-    const { transactions } = shard.m;
     if (to.dialog === undefined) return;
-    to.ack = to.dialog.request('ACK', { via: to.via(transactions.newBranch()), cseq: to.inviteSeq });
-    transactions.ack(now, to.flow, to.ack, tx);
+    const text = to.dialog.request('ACK', { via: to.via(shard.m.transactions.newBranch()), cseq: to.inviteSeq });
+    to.ack = sendAck(shard, now, to, text, tx);
   }
 
   #refused(now: Mono, m: MessageView, tx: Tx): void {

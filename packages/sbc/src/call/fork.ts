@@ -8,9 +8,13 @@ import {
   type MessageView,
 } from '@drawbridge/sip';
 import { anchor, isAnchored, SDP } from '../anchor/anchor.js';
+import type { Target } from '../decide/plan.js';
 import { ALLOW_LINE, hide } from '../hide/hide.js';
+import { sendAck } from '../send/send.js';
 import type { Call } from './call.js';
+import { mint } from './identifier.js';
 import { type Leg, sharesUpstream } from './leg.js';
+import { inviteInstead } from './setup.js';
 import { SILENT } from './silent-user.js';
 import { statusAcross } from './status.js';
 
@@ -20,17 +24,29 @@ export interface InviteParties {
   readonly uri: string;
 }
 
-/** One callee of a call: the leg toward it, the leg with a To tag of its own toward the caller, and its INVITE. */
+/** Dialogs that one INVITE of ours may make downstream; further ones are not shown to the caller. */
+const MOST_BRANCHES = 8;
+
+/**
+ * One callee of a call: the leg toward it, the leg with a To tag of its own toward the caller, and its INVITE. Where a
+ * proxy downstream forks once more, each further To tag is a `branch`: a fork of its own that shares INVITE and media leg.
+ */
 export class Fork implements ClientUser {
   readonly call: Call;
   readonly caller: Leg;
   readonly callee: Leg;
   invite: ClientTransaction | undefined = undefined;
+  /** Where the INVITE goes instead when this callee can't be reached. */
+  otherwise: Target | undefined = undefined;
   /** From and To of our INVITE without tags, and its Request-URI, kept for the dialog that its response makes. */
   readonly parties: InviteParties;
+  /** The fork whose INVITE this is a branch of. */
+  readonly #trunk: Fork | undefined;
+  readonly #branches: Fork[] = [];
   #cancelled = false;
 
-  constructor(call: Call, caller: Leg, callee: Leg, parties: InviteParties) {
+  constructor(call: Call, caller: Leg, callee: Leg, parties: InviteParties, trunk?: Fork) {
+    this.#trunk = trunk;
     this.call = call;
     this.caller = caller;
     this.callee = callee;
@@ -44,28 +60,71 @@ export class Fork implements ClientUser {
     this.invite?.cancel(now, tx, headers);
   }
 
-  leave(): void {
+  /** Whether a fork rides on this one's INVITE. */
+  carries(fork: Fork | undefined): boolean {
+    return fork === this || (fork !== undefined && fork.#trunk === this);
+  }
+
+  /** With its branches; `except` stays. */
+  leave(except?: Fork): void {
+    for (const branch of this.#branches) if (branch !== except) branch.leave();
+    if (this === except) return;
     this.caller.leave(this.call.shard);
     this.callee.leave(this.call.shard);
   }
 
   onResponse(now: Mono, ct: ClientTransaction, m: MessageView, tx: Tx): void {
-    if (m.status < 200) this.#provisional(now, m, tx);
-    else if (m.status < 300) this.#accepted(now, ct.flow, m, tx);
-    else this.#refused(now, m, tx);
+    if (m.status >= 300) return this.#refused(now, m, tx);
+    const branch = this.#branchOf(m);
+    if (m.status >= 200) branch.#accepted(now, ct.flow, m, tx);
+    else branch.#provisional(now, m, tx);
   }
 
   onTimeout(now: Mono, _ct: ClientTransaction, tx: Tx): void {
-    this.#gone(now, { status: 408, headers: '' }, tx);
+    if (!this.#elsewhere(now, tx)) this.#gone(now, { status: 408, headers: '' }, tx);
   }
 
   onTransportError(now: Mono, _ct: ClientTransaction, tx: Tx): void {
-    this.#gone(now, { status: 480, headers: '' }, tx);
+    if (!this.#elsewhere(now, tx)) this.#gone(now, { status: 480, headers: '' }, tx);
+  }
+
+  /** The dialog that a response belongs to, made when its To tag is new. */
+  #branchOf(m: MessageView): Fork {
+    const { call, callee, caller } = this;
+    const first = callee.dialog;
+    if (m.toTag === '' || first === undefined || first.remoteTag === m.toTag) return this;
+    const known = this.#branches.find(b => b.callee.dialog?.remoteTag === m.toTag);
+    if (known !== undefined) return known;
+    if (call.state !== 'setup' || this.#cancelled || this.#branches.length === MOST_BRANCHES) return this;
+    const branch = new Fork(call, caller.branch(mint(call.shard)), callee.branch(callee.localTag), this.parties, this);
+    branch.caller.oa = caller.oa.fork();
+    branch.callee.oa = callee.oa.fork();
+    branch.callee.dialog = branch.#calleeDialog(m, callee.flow);
+    branch.caller.join(call.shard);
+    branch.callee.join(call.shard);
+    this.#branches.push(branch);
+    return branch;
+  }
+
+  get #givenUp(): boolean {
+    return (this.#trunk ?? this).#cancelled;
+  }
+
+  /** RFC 3263 §4.3: the next hop said nothing, can't be reached or is overloaded, and there is another. */
+  #elsewhere(now: Mono, tx: Tx): boolean {
+    const { call, callee, otherwise } = this;
+    if (otherwise === undefined || call.state !== 'setup' || this.#cancelled) return false;
+    call.shard.hopFailed(now, callee.flow);
+    call.forks = call.forks.filter(x => x !== this);
+    this.leave();
+    call.media.dropLeg(callee.id);
+    inviteInstead(call, otherwise, now, tx);
+    return true;
   }
 
   #provisional(now: Mono, m: MessageView, tx: Tx): void {
     const { call, caller, callee } = this;
-    if (call.state !== 'setup' || this.#cancelled) return;
+    if (call.state !== 'setup' || this.#givenUp) return;
     if (m.toTag !== '' && callee.dialog === undefined) callee.dialog = this.#calleeDialog(m, callee.flow);
     this.#callerDialog();
     const anchored = anchor(callee, caller, m, '1xx');
@@ -91,10 +150,10 @@ export class Fork implements ClientUser {
     const { call, caller, callee } = this;
     const { shard } = call;
     if (call.winner === this && callee.dialog?.remoteTag === m.toTag) {
-      if (callee.ack !== '') shard.m.transactions.ack(now, callee.flow, callee.ack, tx);
+      if (callee.ack !== '') sendAck(shard, now, callee, callee.ack, tx);
       return;
     }
-    if (call.state !== 'setup' || this.#cancelled) return this.#notWanted(now, flow, m, tx);
+    if (call.state !== 'setup' || this.#givenUp) return this.#notWanted(now, flow, m, tx);
 
     call.winner = this;
     if (callee.dialog?.remoteTag === m.toTag) callee.dialog.confirm(m);
@@ -134,6 +193,7 @@ export class Fork implements ClientUser {
   }
 
   #refused(now: Mono, m: MessageView, tx: Tx): void {
+    if (m.status === 503 && this.#elsewhere(now, tx)) return;
     const trust = this.#trust();
     const status = statusAcross(m.status, trust.challenges);
     this.callee.oa.note('in', 'non-2xx', false);
@@ -191,8 +251,8 @@ export class Fork implements ClientUser {
     const { transactions } = this.call.shard.m;
     const { callee } = this;
     if (callee.dialog === undefined) return;
-    callee.ack = callee.dialog.request('ACK', { via: callee.via(transactions.newBranch()), cseq: callee.inviteSeq });
-    transactions.ack(now, callee.flow, callee.ack, tx);
+    const text = callee.dialog.request('ACK', { via: callee.via(transactions.newBranch()), cseq: callee.inviteSeq });
+    callee.ack = sendAck(this.call.shard, now, callee, text, tx);
   }
 
   #calleeDialog(m: MessageView, flow: Flow): Dialog {

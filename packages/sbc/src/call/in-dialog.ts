@@ -3,6 +3,7 @@ import { headerLine, type MessageView, type ServerTransaction, type ServerUser }
 import { anchor, isAnchored, SDP } from '../anchor/anchor.js';
 import { ALLOW_LINE } from '../hide/hide.js';
 import type { Inbound } from '../inbound.js';
+import { sendAck } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { Exchange } from './exchange.js';
 import type { Leg } from './leg.js';
@@ -13,8 +14,8 @@ const GONE = reply(481, 'no-dialog');
 
 /** The leg that a request belongs to, by our tag in its To. */
 export function legOf(shard: Shard, m: MessageView): Leg | undefined {
-  const leg = shard.legs.get(m.toTag);
-  return leg?.matches(m) ? leg : undefined;
+  for (let leg = shard.legs.get(m.toTag); leg !== undefined; leg = leg.twin) if (leg.matches(m)) return leg;
+  return undefined;
 }
 
 /** The flow is the dialog's, or its address on a new port: NATs rebind, and the leg goes with them. */
@@ -115,12 +116,12 @@ function passAnswer(shard: Shard, now: Mono, m: MessageView, leg: Leg, peer: Leg
   const { transactions } = shard.m;
   const anchored = anchor(leg, peer, m, 'ACK');
   const body = isAnchored(anchored) ? anchored.body : '';
-  peer.ack = peer.dialog.request('ACK', {
+  const text = peer.dialog.request('ACK', {
     via: peer.via(transactions.newBranch()),
     cseq: peer.inviteSeq,
     ...(body === '' ? {} : { contentType: SDP, body }),
   });
-  transactions.ack(now, peer.flow, peer.ack, tx);
+  peer.ack = sendAck(shard, now, peer, text, tx);
   if (isAnchored(anchored)) leg.call.renegotiated?.(now);
   else leg.call.end(now, anchored.reason, undefined, tx);
   return PASS;

@@ -63,6 +63,9 @@ export class Leg {
   ack = '';
   /** CSeq of our last INVITE on this leg. */
   inviteSeq = 0;
+  /** Another dialog that one INVITE of ours made, further downstream: it shares our tag. */
+  twin: Leg | undefined = undefined;
+  #joined = false;
 
   constructor(f: LegFields) {
     this.id = f.id;
@@ -74,6 +77,15 @@ export class Leg {
     this.callId = f.callId;
     this.localTag = f.localTag;
     this.upstream = f.upstream;
+  }
+
+  /** A leg to or from the same peer, for another dialog that the same INVITE made. */
+  branch(localTag: string): Leg {
+    const { id, role, call: owner, listener, flow, identity, callId, upstream } = this;
+    const leg = new Leg({ id, role, owner, listener, flow, identity, callId, localTag, upstream });
+    leg.inviteIn = this.inviteIn;
+    leg.inviteSeq = this.inviteSeq;
+    return leg;
   }
 
   /** Our Contact toward this leg's peer: our own tag as user, our own address. */
@@ -88,19 +100,28 @@ export class Leg {
 
   /** A leg that is found by its tag, and holds its flow, until `leave`. */
   join(shard: Shard): void {
+    this.#joined = true;
+    this.twin = shard.legs.get(this.localTag);
     shard.legs.set(this.localTag, this);
     shard.m.flows.hold(this.flow);
   }
 
   leave(shard: Shard): void {
-    if (shard.legs.get(this.localTag) !== this) return;
-    shard.legs.delete(this.localTag);
+    if (!this.#joined) return;
+    this.#joined = false;
+    let first = shard.legs.get(this.localTag);
+    if (first === this) first = this.twin;
+    else for (let l = first; l !== undefined; l = l.twin) if (l.twin === this) l.twin = this.twin;
+    if (first === undefined) shard.legs.delete(this.localTag);
+    else shard.legs.set(this.localTag, first);
     shard.m.flows.release(this.flow);
   }
 
   moveTo(shard: Shard, flow: Flow): void {
-    shard.m.flows.hold(flow);
-    shard.m.flows.release(this.flow);
+    if (this.#joined) {
+      shard.m.flows.hold(flow);
+      shard.m.flows.release(this.flow);
+    }
     this.flow = flow;
   }
 

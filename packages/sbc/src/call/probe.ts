@@ -4,6 +4,9 @@ import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import type { Leg } from './leg.js';
 
+/** Five transmissions: whoever hears none of them is not there. */
+const PATIENCE_MS = 8000;
+
 /**
  * A leg whose media has stopped while the other side's goes on: a phone that died, or one that is only muted and sends
  * nothing. An OPTIONS inside the dialog tells the two apart (RFC 3261 §11, §12.2.1.2): any answer but 408 and 481 is life.
@@ -13,7 +16,7 @@ export function probe(shard: Shard, now: Mono, leg: Leg, tx: Tx): void {
   if (dialog === undefined || dialog.state !== 'confirmed') return;
   const branch = shard.m.transactions.newBranch();
   const text = dialog.request('OPTIONS', { via: leg.via(branch) });
-  send(shard, now, leg, { method: 'OPTIONS', text, branch, user: new Probe(leg) }, tx);
+  send(shard, now, leg, { method: 'OPTIONS', text, branch, user: new Probe(leg), timeoutMs: PATIENCE_MS }, tx);
 }
 
 class Probe implements ClientUser {

@@ -12,10 +12,11 @@ import {
 import type { Target } from '../decide/plan.js';
 import { bodyCrosses } from '../hide/allow.js';
 import { hide } from '../hide/hide.js';
-import type { Inbound } from '../inbound.js';
+import type { Identity, Inbound } from '../inbound.js';
+import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { mint } from './identifier.js';
-import { hopsLeft, outerParties } from './setup.js';
+import { FAILOVER_MS, hopsLeft, outerParties } from './setup.js';
 import { rank, statusAcross } from './status.js';
 
 /** Only an INVITE can be cancelled (RFC 3261 §9.1), and only it is acknowledged. */
@@ -25,14 +26,16 @@ const RETRY = headerLine('Retry-After', '10');
 /** A request outside any dialog on its way to every target at once; the best final response goes back (RFC 3261 §16.7). */
 export class Relayed implements ClientUser {
   readonly #shard: Shard;
+  readonly #identity: Identity;
   readonly #method: string;
   readonly #challenges: boolean;
   #st: ServerTransaction | undefined = undefined;
   #open = 0;
   #best: { readonly status: number; readonly headers: string } | undefined = undefined;
 
-  private constructor(shard: Shard, method: string, challenges: boolean) {
+  private constructor(shard: Shard, identity: Identity, method: string, challenges: boolean) {
     this.#shard = shard;
+    this.#identity = identity;
     this.#method = method;
     this.#challenges = challenges;
   }
@@ -46,23 +49,22 @@ export class Relayed implements ClientUser {
     const shared = targets.some(
       t => t.upstream !== undefined && identity.kind === 'subscriber' && identity.domain === t.upstream,
     );
-    const relayed = new Relayed(shard, m.method, shared);
+    const relayed = new Relayed(shard, identity, m.method, shared);
     const st = shard.m.transactions.openServer(now, m, flow, UNATTENDED, tx);
     if (st === undefined) return reply(503, 'transaction-limit', RETRY);
     relayed.#st = st;
-    for (const target of targets) relayed.#send(now, m, inbound, target, withBody, tx);
+    for (const target of targets) relayed.#send(now, m, target, tx);
     if (relayed.#open === 0) relayed.#finish(now, tx);
     return PASS;
   }
 
-  #send(now: Mono, m: MessageView, inbound: Inbound, target: Target, withBody: boolean, tx: Tx): void {
+  #send(now: Mono, m: MessageView, target: Target, tx: Tx): void {
     const shard = this.#shard;
     const { transactions } = shard.m;
-    const { from, to } = outerParties(shard, inbound.identity, target.identity, m);
+    const identity = this.#identity;
+    const { from, to } = outerParties(shard, identity, target.identity, m);
     const credentials =
-      target.upstream !== undefined &&
-      inbound.identity.kind === 'subscriber' &&
-      inbound.identity.domain === target.upstream;
+      target.upstream !== undefined && identity.kind === 'subscriber' && identity.domain === target.upstream;
     const branch = transactions.newBranch();
     const tag = mint(shard);
     const { listener } = target;
@@ -76,14 +78,18 @@ export class Relayed implements ClientUser {
       callId: mint(shard),
       cseq: 1,
       headers: hide(m, { credentials, challenges: false }),
-      ...(withBody ? { contentType: m.get(H.contentType), body: m.body } : {}),
+      ...(m.bodyEnd > m.bodyStart ? { contentType: m.get(H.contentType), body: m.body } : {}),
     });
-    if (transactions.request(now, { method: m.method, text, branch, flow: target.flow, user: this }, tx) !== undefined)
-      this.#open++;
+    const patience = target.otherwise === undefined ? {} : { timeoutMs: FAILOVER_MS };
+    const ct = send(shard, now, target, { method: m.method, text, branch, user: this, ...patience }, tx);
+    if (ct === undefined) return;
+    ct.tag = target;
+    this.#open++;
   }
 
-  onResponse(now: Mono, _ct: ClientTransaction, m: MessageView, tx: Tx): void {
+  onResponse(now: Mono, ct: ClientTransaction, m: MessageView, tx: Tx): void {
     if (m.status < 200) return;
+    if (m.status === 503 && this.#elsewhere(now, ct, tx)) return;
     const trust = { credentials: false, challenges: this.#challenges };
     if (m.status < 300) {
       const body = m.bodyEnd > m.bodyStart && bodyCrosses(this.#method, m.contentType);
@@ -100,14 +106,28 @@ export class Relayed implements ClientUser {
     this.#ended(now, tx);
   }
 
-  onTimeout(now: Mono, _ct: ClientTransaction, tx: Tx): void {
+  onTimeout(now: Mono, ct: ClientTransaction, tx: Tx): void {
+    if (this.#elsewhere(now, ct, tx)) return;
     this.#note(408, '');
     this.#ended(now, tx);
   }
 
-  onTransportError(now: Mono, _ct: ClientTransaction, tx: Tx): void {
+  onTransportError(now: Mono, ct: ClientTransaction, tx: Tx): void {
+    if (this.#elsewhere(now, ct, tx)) return;
     this.#note(480, '');
     this.#ended(now, tx);
+  }
+
+  /** RFC 3263 §4.3, as for calls. */
+  #elsewhere(now: Mono, ct: ClientTransaction, tx: Tx): boolean {
+    const shard = this.#shard;
+    const { otherwise } = ct.tag as Target;
+    if (otherwise === undefined || this.#st === undefined || this.#st.answered) return false;
+    shard.hopFailed(now, ct.flow);
+    shard.aside.parse(this.#st.request);
+    this.#send(now, shard.aside, otherwise, tx);
+    this.#ended(now, tx);
+    return true;
   }
 
   #note(status: number, headers: string): void {

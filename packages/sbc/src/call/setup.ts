@@ -12,6 +12,8 @@ import { mint, mintRef } from './identifier.js';
 import { Leg } from './leg.js';
 
 const CALLER = 'a';
+/** Silence of a next hop that has a substitute: five transmissions. */
+export const FAILOVER_MS = 8000;
 
 /** A new INVITE and where it may go → a call, its first group of forks on the way. */
 export function startCall(shard: Shard, inbound: Inbound, targets: readonly Target[], callee: string): Verdict {
@@ -89,6 +91,13 @@ function ring(call: Call, m: MessageView, now: Mono, tx: Tx): void {
   call.groupDone(now, tx);
 }
 
+/** A callee in place of one that could not be reached. */
+export function inviteInstead(call: Call, target: Target, now: Mono, tx: Tx): void {
+  const { aside } = call.shard;
+  aside.parse(call.invite.request);
+  inviteFork(call, target, aside, now, tx);
+}
+
 /** call → anchor → hide → send, for one callee. */
 function inviteFork(call: Call, target: Target, m: MessageView, now: Mono, tx: Tx): void {
   const { shard } = call;
@@ -118,7 +127,9 @@ function inviteFork(call: Call, target: Target, m: MessageView, now: Mono, tx: T
     headers: ALLOW_LINE + hide(m, { credentials, challenges: false }),
     ...(anchored.body === '' ? {} : { contentType: SDP, body: anchored.body }),
   });
-  const invite = send(shard, now, callee, { method: 'INVITE', text, branch, user: fork }, tx);
+  fork.otherwise = target.otherwise;
+  const patience = target.otherwise === undefined ? {} : { timeoutMs: FAILOVER_MS };
+  const invite = send(shard, now, callee, { method: 'INVITE', text, branch, user: fork, ...patience }, tx);
   if (invite === undefined)
     return call.refuse(now, 503, 'transaction-limit', headerLine('Retry-After', '10'), 'border', tx);
   fork.invite = invite;

@@ -1,6 +1,6 @@
-import { reply, type Verdict } from '@drawbridge/core';
+import { type Mono, reply, type Verdict } from '@drawbridge/core';
 import { H, headerLine, parseNameAddr, parseUri, type SipUri } from '@drawbridge/sip';
-import type { UpstreamDomain } from '../domains.js';
+import type { NextHop, UpstreamDomain } from '../domains.js';
 import type { Inbound } from '../inbound.js';
 import type { Binding } from '../registrar/binding.js';
 import type { Shard } from '../shard.js';
@@ -98,18 +98,26 @@ function toUpstream(
   callee: string,
   uri: SipUri,
 ): Plan | Verdict {
-  for (const next of domain.next) {
+  let target: Target | undefined;
+  const hops = domain.next.length < 2 ? domain.next : byPreference(shard, now, domain.next);
+  for (const next of hops) {
     const flow = shard.m.flows.dialled(now, next.listener.via, next.endpoint);
     if (flow === undefined) continue;
-    const target: Target = {
+    target = {
       flow,
       listener: next.listener,
       uri: `sip:${uri.user ?? ''}@${domain.name.includes(':') ? `[${domain.name}]` : domain.name}${uri.params.has('user') ? `;user=${uri.params.get('user') ?? ''}` : ''}`,
       q: 1,
       identity: { kind: 'peer', domain: domain.name },
       upstream: domain.name,
+      ...(target === undefined ? {} : { otherwise: target }),
     };
-    return { do: 'forward', targets: [target], callee };
   }
-  return reply(503, 'next-hop-down', RETRY);
+  return target === undefined ? reply(503, 'next-hop-down', RETRY) : { do: 'forward', targets: [target], callee };
+}
+
+/** Least preferred first: the order of the configuration reversed, with those that failed lately before all others. */
+function byPreference(shard: Shard, now: Mono, hops: readonly NextHop[]): NextHop[] {
+  const failed = (n: NextHop): boolean => shard.isDown(now, n.endpoint);
+  return [...hops.filter(n => !failed(n)), ...hops.filter(failed)].reverse();
 }

@@ -15,6 +15,8 @@ export interface Target {
   readonly identity: Identity;
   /** The upstream domain whose own credentials may travel to it. */
   readonly upstream: string | undefined;
+  /** Tried in its place when it is silent, unreachable or says 503 (RFC 3263 §4.3). */
+  readonly otherwise?: Target;
 }
 
 /** What becomes of a request outside a dialog. */
