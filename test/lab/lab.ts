@@ -44,6 +44,7 @@ export class Lab implements AsyncDisposable {
   readonly folder: string;
   readonly #bridges = new Map<Box, Bridge>();
   readonly #name: string;
+  readonly #onExit = (): void => this.#unwire();
 
   private constructor(name: string) {
     this.#name = name;
@@ -52,7 +53,9 @@ export class Lab implements AsyncDisposable {
 
   static build(): Lab {
     sweep();
+    endWithSignals();
     const lab = new Lab(`${PREFIX}${process.pid}`);
+    process.once('exit', lab.#onExit);
     try {
       lab.#wire();
       lab.nat(1, { kind: 'none' });
@@ -125,6 +128,7 @@ export class Lab implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    process.off('exit', this.#onExit);
     for (const bridge of this.#bridges.values()) await bridge.close();
     this.#unwire();
   }
@@ -217,9 +221,42 @@ export class Lab implements AsyncDisposable {
   }
 
   #unwire(): void {
-    for (const box of BOXES) succeeds('ip', ['netns', 'del', this.namespace(box)]);
+    for (const box of BOXES) dissolve(this.namespace(box));
     if (process.env.DRAWBRIDGE_KEEP === undefined) rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+/** Ends what still runs in a namespace of the laboratory (children of a peer that was killed, say), then removes it. */
+function dissolve(namespace: string): void {
+  let pids: string[] = [];
+  try {
+    pids = run('ip', ['netns', 'pids', namespace]).split('\n');
+  } catch {
+    return;
+  }
+  for (const pid of pids) {
+    if (pid === '') continue;
+    try {
+      process.kill(Number(pid), 'SIGKILL');
+    } catch {
+      // gone by itself
+    }
+  }
+  succeeds('ip', ['netns', 'del', namespace]);
+}
+
+let signalled = false;
+
+/** A run that is interrupted or timed out tears its lab down too: `exit` handlers don't run for a signal's default. */
+function endWithSignals(): void {
+  if (signalled) return;
+  signalled = true;
+  for (const [signal, number] of [
+    ['SIGHUP', 1],
+    ['SIGINT', 2],
+    ['SIGTERM', 15],
+  ] as const)
+    process.once(signal, () => process.exit(128 + number));
 }
 
 /** Removes the namespaces of runs that died before their `finally`. */
@@ -233,6 +270,6 @@ function sweep(): void {
   const living = new Set(readdirSync('/proc'));
   for (const name of names) {
     const owner = new RegExp(`^${PREFIX}(\\d+)-`).exec(name)?.[1];
-    if (owner !== undefined && !living.has(owner)) succeeds('ip', ['netns', 'del', name]);
+    if (owner !== undefined && !living.has(owner)) dissolve(name);
   }
 }

@@ -2,6 +2,7 @@ import type { Test } from 'tap';
 import t from 'tap';
 import { Border, LOCAL } from '../lab/border.js';
 import { end, establish, pass, talk } from '../lab/calls.js';
+import type { Packet } from '../lab/capture.js';
 import { Capture, isRtp, ssrc } from '../lab/capture.js';
 import { inLaboratory } from '../lab/evidence.js';
 import { Kamailio } from '../lab/kamailio.js';
@@ -82,10 +83,23 @@ t.test('what goes wrong during a registration or a call', { skip }, t =>
         await end(bob.phone, alice.phone);
       });
 
-      await on('a NAT remaps during a call and the phone only hangs up', async (t, { alice, bob }) => {
+      await on('a NAT remaps during a call and the phone does not notice', async (t, { alice, bob }) => {
+        const began = outside.mark();
         await establish(alice.phone, bob.phone);
+        const toBob = (p: Packet): boolean => p.to === AT.nat2 && isRtp(p);
+        await outside.until(500, 'media towards bob', began, toBob);
+        t.same(await hearOnWire({ alice, bob }, 1), [], 'before');
+        const mark = outside.mark();
+        const known = new Set(
+          outside
+            .since(began)
+            .filter(toBob)
+            .map(p => p.toPort),
+        );
         lab.nat(2, { kind: 'portrestricted', remap: 13 });
-        t.match(await end(bob.phone, alice.phone), { type: 'CALL_CLOSED' });
+        await outside.until(500, 'media towards the new port', mark, p => toBob(p) && !known.has(p.toPort));
+        t.same(await hearOnWire({ alice, bob }, 1), [], 'the relay followed the media alone');
+        t.match(await end(bob.phone, alice.phone), { type: 'CALL_CLOSED' }, 'and a BYE from a new port is believed');
       });
 
       await on('the border is killed and started again', async (t, { alice, bob }) => {
