@@ -65,16 +65,13 @@ function parseSip(scheme: 'sip' | 'sips', s: string, from: number): SipUri | und
   const headers = mark < 0 ? '' : s.slice(mark + 1);
   if (params === undefined || (mark >= 0 && headers === '') || headers.includes('@')) return undefined;
   if (at < 0) return { scheme, user: undefined, host, port, params, headers };
-  return withUserinfo({ scheme, user: undefined, host, port, params, headers }, s.slice(from, at));
-}
-
-function withUserinfo(u: SipUri, userinfo: string): SipUri | undefined {
-  const colon = userinfo.indexOf(':');
-  const user = colon < 0 ? userinfo : userinfo.slice(0, colon);
-  if (user === '' || userinfo.length > URI_LIMITS.user) return undefined;
-  if (colon < 0) return { ...u, user };
-  const password = userinfo.slice(colon + 1);
-  return password.includes(':') ? undefined : { ...u, user, password };
+  if (at - from > URI_LIMITS.user) return undefined;
+  const colon = s.indexOf(':', from);
+  const user = s.slice(from, colon < 0 || colon > at ? at : colon);
+  if (user === '') return undefined;
+  if (colon < 0 || colon > at) return { scheme, user, host, port, params, headers };
+  const password = s.slice(colon + 1, at);
+  return password.includes(':') ? undefined : { scheme, user, password, host, port, params, headers };
 }
 
 /** A name, an IPv4 address or `[IPv6]`, to lower case and canonical form. */

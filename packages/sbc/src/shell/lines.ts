@@ -2,7 +2,10 @@ import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { LineSink } from '../cdr.js';
 
-/** Appends lines to a file: collected while a write is under way, so that a slow disk sees few large ones. */
+/** Lines of this long share one write: what a crash of the machine could lose anyway. */
+const GATHER_MS = 20;
+
+/** Appends lines to a file: gathered for a moment, and while a write is under way, so that the disk sees few large ones. */
 export class LineFile implements LineSink {
   readonly #file: FileHandle;
   #lines: string[] = [];
@@ -27,6 +30,7 @@ export class LineFile implements LineSink {
 
   async #pump(): Promise<void> {
     while (this.#lines.length > 0) {
+      await new Promise(resolve => setTimeout(resolve, GATHER_MS));
       const text = this.#lines.join('');
       const done = this.#done;
       this.#lines = [];

@@ -16,12 +16,12 @@ export interface DialogRequestParts {
     readonly rport?: boolean;
   };
   /** For ACK (the INVITE's) and PRACK resent; otherwise the next one is taken. */
-  readonly cseq?: number;
-  readonly contact?: string;
+  readonly cseq?: number | undefined;
+  readonly contact?: string | undefined;
   /** Further header lines, each with its CRLF. */
-  readonly headers?: string;
-  readonly contentType?: string;
-  readonly body?: string;
+  readonly headers?: string | undefined;
+  readonly contentType?: string | undefined;
+  readonly body?: string | undefined;
   /** Default 70. */
   readonly maxForwards?: number;
 }
@@ -185,10 +185,10 @@ export class Dialog {
       callId: this.callId,
       cseq,
       routes,
-      ...(o.contact === undefined ? {} : { contact: o.contact }),
-      ...(o.headers === undefined ? {} : { headers: o.headers }),
-      ...(o.contentType === undefined ? {} : { contentType: o.contentType }),
-      ...(o.body === undefined ? {} : { body: o.body }),
+      contact: o.contact,
+      headers: o.headers,
+      contentType: o.contentType,
+      body: o.body,
     });
   }
 }

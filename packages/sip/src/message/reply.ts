@@ -8,16 +8,16 @@ import { reasonPhrase } from './reason-phrase.js';
 import type { MessageView } from './view.js';
 
 export interface ReplyOptions {
-  readonly phrase?: string;
+  readonly phrase?: string | undefined;
   /** Where the request came from: gives `received` and `rport` on the top Via (RFC 3261 §18.2.1, RFC 3581 §4). */
-  readonly peer?: Endpoints;
-  readonly j?: number;
+  readonly peer?: Endpoints | undefined;
+  readonly j?: number | undefined;
   /** Added to a To that has none. */
-  readonly toTag?: string;
+  readonly toTag?: string | undefined;
   /** Further header lines, each with its CRLF. */
-  readonly headers?: string;
-  readonly contentType?: string;
-  readonly body?: string;
+  readonly headers?: string | undefined;
+  readonly contentType?: string | undefined;
+  readonly body?: string | undefined;
 }
 
 /**

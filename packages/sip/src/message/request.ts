@@ -17,13 +17,13 @@ export interface RequestParts {
   readonly to: string;
   readonly callId: string;
   readonly cseq: number;
-  readonly contact?: string;
+  readonly contact?: string | undefined;
   /** Values of Route, in order, `<>` included. */
-  readonly routes?: readonly string[];
+  readonly routes?: readonly string[] | undefined;
   /** Further header lines, each with its CRLF. */
-  readonly headers?: string;
-  readonly contentType?: string;
-  readonly body?: string;
+  readonly headers?: string | undefined;
+  readonly contentType?: string | undefined;
+  readonly body?: string | undefined;
 }
 
 /** A request of our own (RFC 3261 §8.1.1). Throws on parts that could break the message. */

@@ -23,9 +23,9 @@ export interface ClientRequest {
   readonly flow: Flow;
   readonly user: ClientUser;
   /** Instead of 64·T1 for timer B or F: for next hops that are to fail over sooner. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /** Instead of the layer's timer C, ms; 0 = none (we are the UA of this INVITE). */
-  readonly timerC?: number;
+  readonly timerC?: number | undefined;
 }
 
 /** One request of ours and its responses (RFC 3261 §17.1); `machine.ts` holds the theory. */

@@ -16,14 +16,14 @@ import type { ServerUser } from './user.js';
 
 export interface ReplyParts {
   /** Instead of the transaction's own To tag. */
-  readonly toTag?: string;
+  readonly toTag?: string | undefined;
   /** Further header lines, each with its CRLF. */
-  readonly headers?: string;
-  readonly contentType?: string;
-  readonly body?: string;
-  readonly phrase?: string;
+  readonly headers?: string | undefined;
+  readonly contentType?: string | undefined;
+  readonly body?: string | undefined;
+  readonly phrase?: string | undefined;
   /** Counted. */
-  readonly reason?: Reason;
+  readonly reason?: Reason | undefined;
 }
 
 /** An INVITE whose user neither replies nor gives up for this long gets a 500 from the layer itself. */
@@ -107,10 +107,13 @@ export class ServerTransaction extends Transaction {
     if (o.toTag !== undefined && this.#toTag === '') this.#toTag = o.toTag;
     const flow = this.flow;
     this.#reply = buildReply(ctx.view(this.request), status, {
-      ...o,
+      phrase: o.phrase,
       peer: flow.peer,
       j: flow.j,
-      ...(status > 100 ? { toTag: o.toTag ?? this.toTag } : {}),
+      toTag: status > 100 ? (o.toTag ?? this.toTag) : undefined,
+      headers: o.headers,
+      contentType: o.contentType,
+      body: o.body,
     });
     this.#step(now, event);
   }
