@@ -212,13 +212,12 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
     if (verdict.reason !== 'normal-clearing') shard.m.counts.add(verdict.reason);
     if (verdict.do !== 'reply' || inbound.m.method === 'ACK') return;
     const { now, m, via, peer, j, tx } = inbound;
-    const headers = verdict.headers === undefined ? {} : { headers: verdict.headers };
     shard.m.flows.reply(
       now,
       via,
       peer,
       j,
-      buildReply(m, verdict.status, { peer, j, toTag: statelessTag(m, shard.o.key), ...headers }),
+      buildReply(m, verdict.status, { peer, j, toTag: statelessTag(m, shard.o.key), headers: verdict.headers }),
       tx,
     );
     if (verdict.status < 300 || verdict.status === 401 || verdict.status === 407) return;

@@ -36,7 +36,9 @@ export function anchor(from: Leg, to: Leg, m: MessageView, carrier: Carrier): An
   if (media === undefined) return { status: 488, reason: 'offer-answer-violation' };
   const parts = { from: from.id, to: to.id, sdp: m.body, seenFrom };
   const out: string | SdpRejected =
-    role === 'offer' ? media.offer(parts) : media.answer({ ...parts, final: role === 'answer' });
+    role === 'offer'
+      ? media.offer(parts)
+      : media.answer({ from: from.id, to: to.id, sdp: m.body, seenFrom, final: role === 'answer' });
   if (!isRejected(out)) return { body: out, role };
   if (role === 'offer') to.oa.rollback();
   return { status: out.status, reason: out.rejected };

@@ -8,11 +8,18 @@ import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import type { Fork } from './fork.js';
 import type { Leg, LegOwner } from './leg.js';
-import { startNextGroup } from './setup.js';
 import { SILENT } from './silent-user.js';
 import { causeOf, rank } from './status.js';
 
 export type CallState = 'setup' | 'answered' | 'ended';
+
+/** The way to further callees. */
+export interface Search {
+  /** The next group of a serial search. */
+  nextGroup(call: Call, now: Mono, tx: Tx): void;
+  /** A callee in place of one that could not be reached. */
+  instead(call: Call, target: Target, now: Mono, tx: Tx): void;
+}
 
 export interface BestFailure {
   readonly status: number;
@@ -34,6 +41,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   /** ms since 1970, for people. */
   readonly startedWall: number;
   readonly invite: ServerTransaction;
+  readonly search: Search;
   /** The caller's own. */
   readonly callId: string;
   /** Forks under way; the winner alone once answered. */
@@ -61,6 +69,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
       media: MediaSession;
       now: Mono;
       invite: ServerTransaction;
+      search: Search;
       callId: string;
     },
   ) {
@@ -74,6 +83,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     this.startedAt = made.now;
     this.startedWall = shard.traces.wall();
     this.invite = made.invite;
+    this.search = made.search;
     this.callId = made.callId;
   }
 
@@ -135,7 +145,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   groupDone(now: Mono, tx: Tx): void {
     if (this.state !== 'setup' || this.forks.length > 0) return;
     const best = this.best ?? { status: 480, headers: '' };
-    if (this.waiting.length > 0 && best.status < 600) return startNextGroup(this, now, tx);
+    if (this.waiting.length > 0 && best.status < 600) return this.search.nextGroup(this, now, tx);
     this.refuse(now, best.status, causeOf(best.status), best.headers, 'callee', tx);
   }
 

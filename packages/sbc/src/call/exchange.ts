@@ -99,8 +99,9 @@ export class Exchange implements ClientUser {
       via: to.via(branch),
       maxForwards: hopsLeft(m),
       headers: (renegotiates ? ALLOW_LINE : '') + hide(m, { credentials: sharesUpstream(from, to), challenges: false }),
-      ...(renegotiates || method === 'SUBSCRIBE' || method === 'NOTIFY' ? { contact: to.contact } : {}),
-      ...(body === '' ? {} : { contentType, body }),
+      contact: renegotiates || method === 'SUBSCRIBE' || method === 'NOTIFY' ? to.contact : undefined,
+      contentType,
+      body,
     });
     if (method === 'INVITE') {
       from.inviteIn = this.#st;
@@ -131,12 +132,7 @@ export class Exchange implements ClientUser {
     }
     const contact =
       this.method === 'UPDATE' || this.method === 'SUBSCRIBE' ? headerLine('Contact', this.from.contact) : '';
-    this.#st.reply(
-      now,
-      m.status,
-      { headers: contact + hide(m, NO_TRUST), ...(body === '' ? {} : { contentType, body }) },
-      tx,
-    );
+    this.#st.reply(now, m.status, { headers: contact + hide(m, NO_TRUST), contentType, body }, tx);
     if (this.#last) this.from.call.end(now, 'normal-clearing', this.from, tx);
   }
 
@@ -186,7 +182,8 @@ export class Exchange implements ClientUser {
       m.status,
       {
         headers: headerLine('Contact', from.contact) + ALLOW_LINE + hide(m, NO_TRUST),
-        ...(anchored.body === '' ? {} : { contentType: SDP, body: anchored.body }),
+        contentType: SDP,
+        body: anchored.body,
       },
       tx,
     );

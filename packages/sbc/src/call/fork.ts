@@ -14,7 +14,6 @@ import { sendAck } from '../send/send.js';
 import type { Call } from './call.js';
 import { mint } from './identifier.js';
 import { type Leg, sharesUpstream } from './leg.js';
-import { inviteInstead } from './setup.js';
 import { SILENT } from './silent-user.js';
 import { statusAcross } from './status.js';
 
@@ -118,7 +117,7 @@ export class Fork implements ClientUser {
     call.forks = call.forks.filter(x => x !== this);
     this.leave();
     call.media.dropLeg(callee.id);
-    inviteInstead(call, otherwise, now, tx);
+    call.search.instead(call, otherwise, now, tx);
     return true;
   }
 
@@ -135,7 +134,8 @@ export class Fork implements ClientUser {
       {
         toTag: caller.localTag,
         headers: headerLine('Contact', caller.contact) + ALLOW_LINE + hide(m, this.#trust()),
-        ...(body === '' ? {} : { contentType: SDP, body }),
+        contentType: SDP,
+        body,
       },
       tx,
     );
@@ -176,7 +176,8 @@ export class Fork implements ClientUser {
       {
         toTag: caller.localTag,
         headers: headerLine('Contact', caller.contact) + ALLOW_LINE + hide(m, this.#trust()),
-        ...(anchored.body === '' ? {} : { contentType: SDP, body: anchored.body }),
+        contentType: SDP,
+        body: anchored.body,
       },
       tx,
     );

@@ -119,7 +119,8 @@ function passAnswer(shard: Shard, now: Mono, m: MessageView, leg: Leg, peer: Leg
   const text = peer.dialog.request('ACK', {
     via: peer.via(transactions.newBranch()),
     cseq: peer.inviteSeq,
-    ...(body === '' ? {} : { contentType: SDP, body }),
+    contentType: SDP,
+    body,
   });
   peer.ack = sendAck(shard, now, peer, text, tx);
   if (isAnchored(anchored)) leg.call.renegotiated?.(now);

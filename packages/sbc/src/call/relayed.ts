@@ -78,10 +78,11 @@ export class Relayed implements ClientUser {
       callId: mint(shard),
       cseq: 1,
       headers: hide(m, { credentials, challenges: false }),
-      ...(m.bodyEnd > m.bodyStart ? { contentType: m.get(H.contentType), body: m.body } : {}),
+      contentType: m.get(H.contentType),
+      body: m.body,
     });
-    const patience = target.otherwise === undefined ? {} : { timeoutMs: FAILOVER_MS };
-    const ct = send(shard, now, target, { method: m.method, text, branch, user: this, ...patience }, tx);
+    const timeoutMs = target.otherwise === undefined ? undefined : FAILOVER_MS;
+    const ct = send(shard, now, target, { method: m.method, text, branch, user: this, timeoutMs }, tx);
     if (ct === undefined) return;
     ct.tag = target;
     this.#open++;
@@ -96,12 +97,12 @@ export class Relayed implements ClientUser {
       this.#st?.reply(
         now,
         m.status,
-        { headers: hide(m, trust), ...(body ? { contentType: m.get(H.contentType), body: m.body } : {}) },
+        { headers: hide(m, trust), contentType: m.get(H.contentType), body: body ? m.body : '' },
         tx,
       );
     } else {
       const status = statusAcross(m.status, this.#challenges);
-      this.#note(status, hide(m, { ...trust, challenges: this.#challenges && status === m.status }));
+      this.#note(status, hide(m, { credentials: false, challenges: this.#challenges && status === m.status }));
     }
     this.#ended(now, tx);
   }

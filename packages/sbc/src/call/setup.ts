@@ -6,7 +6,7 @@ import { ALLOW_LINE, hide, outerParty } from '../hide/hide.js';
 import type { Identity, Inbound } from '../inbound.js';
 import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
-import { Call } from './call.js';
+import { Call, type Search } from './call.js';
 import { Fork } from './fork.js';
 import { mint, mintRef } from './identifier.js';
 import { Leg } from './leg.js';
@@ -14,6 +14,9 @@ import { Leg } from './leg.js';
 const CALLER = 'a';
 /** Silence of a next hop that has a substitute: five transmissions. */
 export const FAILOVER_MS = 8000;
+
+/** How a call goes on searching; given to it, since calls don't know how they are set up. */
+const SEARCH: Search = { nextGroup: startNextGroup, instead: inviteInstead };
 
 /** A new INVITE and where it may go → a call, its first group of forks on the way. */
 export function startCall(shard: Shard, inbound: Inbound, targets: readonly Target[], callee: string): Verdict {
@@ -41,6 +44,7 @@ export function startCall(shard: Shard, inbound: Inbound, targets: readonly Targ
   const media = relay.session({ id: ref });
   media.leg(CALLER, { realm: listener.realm.name, local: listener.bind.address, seenFrom: peer.address(j) });
   call = new Call(shard, {
+    search: SEARCH,
     ref,
     identity,
     media,
@@ -50,7 +54,7 @@ export function startCall(shard: Shard, inbound: Inbound, targets: readonly Targ
     caller: maskUri(`sip:${identity.kind === 'subscriber' ? identity.aor : partyOf(m)}`),
     callee: maskUri(`sip:${callee}`),
   });
-  call.waiting = [...targets].sort((x, y) => y.q - x.q);
+  call.waiting = targets.length < 2 ? targets.slice() : targets.toSorted((x, y) => y.q - x.q);
   shard.calls.set(ref, call);
   shard.traces.note(ref, call.callId, CALLER);
   if (identity.kind === 'subscriber')
@@ -70,7 +74,7 @@ export function startCall(shard: Shard, inbound: Inbound, targets: readonly Targ
 }
 
 /** The next group of a serial search: the INVITE is read again from its transaction. */
-export function startNextGroup(call: Call, now: Mono, tx: Tx): void {
+function startNextGroup(call: Call, now: Mono, tx: Tx): void {
   const { aside } = call.shard;
   call.best = undefined;
   aside.parse(call.invite.request);
@@ -92,7 +96,7 @@ function ring(call: Call, m: MessageView, now: Mono, tx: Tx): void {
 }
 
 /** A callee in place of one that could not be reached. */
-export function inviteInstead(call: Call, target: Target, now: Mono, tx: Tx): void {
+function inviteInstead(call: Call, target: Target, now: Mono, tx: Tx): void {
   const { aside } = call.shard;
   aside.parse(call.invite.request);
   inviteFork(call, target, aside, now, tx);
@@ -125,11 +129,12 @@ function inviteFork(call: Call, target: Target, m: MessageView, now: Mono, tx: T
     cseq: 1,
     contact: callee.contact,
     headers: ALLOW_LINE + hide(m, { credentials, challenges: false }),
-    ...(anchored.body === '' ? {} : { contentType: SDP, body: anchored.body }),
+    contentType: SDP,
+    body: anchored.body,
   });
   fork.otherwise = target.otherwise;
-  const patience = target.otherwise === undefined ? {} : { timeoutMs: FAILOVER_MS };
-  const invite = send(shard, now, callee, { method: 'INVITE', text, branch, user: fork, ...patience }, tx);
+  const timeoutMs = target.otherwise === undefined ? undefined : FAILOVER_MS;
+  const invite = send(shard, now, callee, { method: 'INVITE', text, branch, user: fork, timeoutMs }, tx);
   if (invite === undefined)
     return call.refuse(now, 503, 'transaction-limit', headerLine('Retry-After', '10'), 'border', tx);
   fork.invite = invite;
@@ -170,7 +175,8 @@ function makeFork(call: Call, target: Target, m: MessageView): Fork {
   shard.traces.note(call.ref, callee.callId, callee.id);
   caller.join(shard);
   callee.join(shard);
-  return new Fork(call, caller, callee, { ...outerParties(shard, call.identity, target.identity, m), uri: target.uri });
+  const { from, to } = outerParties(shard, call.identity, target.identity, m);
+  return new Fork(call, caller, callee, { from, to, uri: target.uri });
 }
 
 /** From and To for the callee: names and domains stay, hosts that are none of ours become the domain of who they stand for. */

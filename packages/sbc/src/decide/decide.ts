@@ -110,7 +110,7 @@ function toUpstream(
       q: 1,
       identity: { kind: 'peer', domain: domain.name },
       upstream: domain.name,
-      ...(target === undefined ? {} : { otherwise: target }),
+      otherwise: target,
     };
   }
   return target === undefined ? reply(503, 'next-hop-down', RETRY) : { do: 'forward', targets: [target], callee };

@@ -16,7 +16,7 @@ export interface Target {
   /** The upstream domain whose own credentials may travel to it. */
   readonly upstream: string | undefined;
   /** Tried in its place when it is silent, unreachable or says 503 (RFC 3263 §4.3). */
-  readonly otherwise?: Target;
+  readonly otherwise?: Target | undefined;
 }
 
 /** What becomes of a request outside a dialog. */

@@ -16,15 +16,20 @@ export interface Outgoing {
   readonly branch: string;
   readonly user: ClientUser;
   /** ms; 0 = none, since `calls.noAnswer` bounds our own INVITEs. */
-  readonly timerC?: number;
+  readonly timerC?: number | undefined;
   /** Instead of 64·T1, where there is another way to try. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
 }
 
 /** A request that is ready for the wire, over the flow of its leg or target. Undefined: too many transactions (counted by the layer). */
 export function send(shard: Shard, now: Mono, to: Leg | Target, r: Outgoing, tx: Tx): ClientTransaction | undefined {
   const flow = way(shard, now, to, r.text);
-  return shard.m.transactions.request(now, { ...r, text: throughVia(shard, to, flow, r.text), flow }, tx);
+  const { method, branch, user, timerC, timeoutMs } = r;
+  return shard.m.transactions.request(
+    now,
+    { method, text: throughVia(shard, to, flow, r.text), branch, flow, user, timerC, timeoutMs },
+    tx,
+  );
 }
 
 /** An ACK to a 2xx goes the way of every request of its leg. Gives the text as it left, for when it must leave again. */
