@@ -49,9 +49,33 @@ const UNANCHORED = COMMON.replace('SITES', ', sites: { bench: ["127.0.0.0/8"] }'
 const ANCHORED = COMMON.replace('SITES', '');
 
 const ROWS: readonly Row[] = [
-  { name: 'plain', uac: 'call-uac.xml', yaml: UNANCHORED + TRUNKS, kamailioFlags: [], rtpengine: false, registerCallee: false, children: 1 },
-  { name: 'digest', uac: 'call-uac-auth.xml', yaml: UNANCHORED + SUBSCRIBERS, kamailioFlags: ['-A', 'WITH_AUTH'], rtpengine: false, registerCallee: true, children: 1 },
-  { name: 'anchored', uac: 'call-uac.xml', yaml: ANCHORED + TRUNKS, kamailioFlags: ['-A', 'WITH_RTPE'], rtpengine: true, registerCallee: false, children: 4 },
+  {
+    name: 'plain',
+    uac: 'call-uac.xml',
+    yaml: UNANCHORED + TRUNKS,
+    kamailioFlags: [],
+    rtpengine: false,
+    registerCallee: false,
+    children: 1,
+  },
+  {
+    name: 'digest',
+    uac: 'call-uac-auth.xml',
+    yaml: UNANCHORED + SUBSCRIBERS,
+    kamailioFlags: ['-A', 'WITH_AUTH'],
+    rtpengine: false,
+    registerCallee: true,
+    children: 1,
+  },
+  {
+    name: 'anchored',
+    uac: 'call-uac.xml',
+    yaml: ANCHORED + TRUNKS,
+    kamailioFlags: ['-A', 'WITH_RTPE'],
+    rtpengine: true,
+    registerCallee: false,
+    children: 4,
+  },
 ];
 
 /** SIPp calls through the border and through Kamailio, in turn: CPU per call (bench.md, row "calls"). */
@@ -59,8 +83,24 @@ export async function calls(options: BenchOptions): Promise<BenchResult> {
   const kamailio = peerVersion('kamailio', ['-v'], /version: kamailio (\S+)/);
   const sipp = peerVersion('sipp', ['-v'], /SIPp v(\S+?)\.?\s/);
   const rtpengine = peerVersion('rtpengine', ['--version'], /Version: (\S+)/);
-  const missing = [['kamailio', kamailio], ['sip-tester', sipp], ['rtpengine-daemon', rtpengine]].filter(([, v]) => v === undefined).map(([p]) => p);
-  const base = { bench: 'calls', commit: commitOf(), ours: { version: productVersion(), node: process.version }, peers: {}, work: {}, cpu_us: {}, spread: {}, config: {}, ratios: {} };
+  const missing = [
+    ['kamailio', kamailio],
+    ['sip-tester', sipp],
+    ['rtpengine-daemon', rtpengine],
+  ]
+    .filter(([, v]) => v === undefined)
+    .map(([p]) => p);
+  const base = {
+    bench: 'calls',
+    commit: commitOf(),
+    ours: { version: productVersion(), node: process.version },
+    peers: {},
+    work: {},
+    cpu_us: {},
+    spread: {},
+    config: {},
+    ratios: {},
+  };
   if (missing.length > 0) return { ...base, refused: `missing Debian packages: ${missing.join(' ')}` };
 
   const rows: [Row, PairedRow][] = [];
@@ -71,15 +111,25 @@ export async function calls(options: BenchOptions): Promise<BenchResult> {
     Object.fromEntries(rows.map(([row, r]) => [`${side}_${row.name}`, pick(r, row)]));
   return {
     ...base,
-    peers: { kamailio: { version: kamailio ?? '' }, rtpengine: { version: rtpengine ?? '' }, sipp: { version: sipp ?? '' } },
+    peers: {
+      kamailio: { version: kamailio ?? '' },
+      rtpengine: { version: rtpengine ?? '' },
+      sipp: { version: sipp ?? '' },
+    },
     work: { ...each(r => totals(r.ours), 'ours'), ...each(r => totals(r.peer), 'kamailio') },
     cpu_us: { ...each(r => r.cpuOurs, 'ours'), ...each(r => r.cpuPeer, 'kamailio') },
     spread: { ...each(r => r.spreadOurs, 'ours'), ...each(r => r.spreadPeer, 'kamailio') },
-    config: { ...each((_, row) => sha256(row.yaml), 'ours'), kamailio: sha256(readFileSync(kamailioFile('calls.cfg'), 'utf8')) },
+    config: {
+      ...each((_, row) => sha256(row.yaml), 'ours'),
+      kamailio: sha256(readFileSync(kamailioFile('calls.cfg'), 'utf8')),
+    },
     ratios:
       refused.length > 0 || plain === undefined
         ? {}
-        : { cpu_per_call_vs_kamailio: plain.ratio, ...Object.fromEntries(rows.slice(1).map(([row, r]) => [`cpu_per_call_${row.name}_vs_kamailio`, r.ratio])) },
+        : {
+            cpu_per_call_vs_kamailio: plain.ratio,
+            ...Object.fromEntries(rows.slice(1).map(([row, r]) => [`cpu_per_call_${row.name}_vs_kamailio`, r.ratio])),
+          },
     ...(refused.length > 0 ? { refused: refused.join('; ') } : {}),
   };
 }
@@ -87,14 +137,28 @@ export async function calls(options: BenchOptions): Promise<BenchResult> {
 async function measureRow(row: Row, options: BenchOptions): Promise<PairedRow> {
   const shop = new Workshop();
   try {
-    options.onProgress(`calls/${row.name}: starting the border, Kamailio${row.rtpengine ? ', rtpengine' : ''} and SIPp`);
+    options.onProgress(
+      `calls/${row.name}: starting the border, Kamailio${row.rtpengine ? ', rtpengine' : ''} and SIPp`,
+    );
     const border = await startBorder(shop, row.name, row.yaml, PROXY_CORE);
     if (row.registerCallee) await enrol();
     const kamailio = await startKamailio(shop, row);
     const peerPids: Daemon[] = [kamailio];
     if (row.rtpengine) {
       const engine = shop.start(
-        ['rtpengine', '--foreground', '--log-stderr', '--log-level=2', '--table=-1', '--interface=127.0.0.1', '--listen-ng=127.0.0.1:2223', '--port-min=50000', '--port-max=60000', '--timeout=600', '--delete-delay=0'],
+        [
+          'rtpengine',
+          '--foreground',
+          '--log-stderr',
+          '--log-level=2',
+          '--table=-1',
+          '--interface=127.0.0.1',
+          '--listen-ng=127.0.0.1:2223',
+          '--port-min=50000',
+          '--port-max=60000',
+          '--timeout=600',
+          '--delete-delay=0',
+        ],
         { core: PROXY_CORE, log: 'rtpengine.log' },
       );
       await engine.until('rtpengine', () => udpBound('127.0.0.1', 2223));
@@ -105,9 +169,22 @@ async function measureRow(row: Row, options: BenchOptions): Promise<PairedRow> {
     let serial = 0;
     const load = async (target: string, of: readonly Daemon[]): Promise<Unit> => {
       const before = cpuMicros(of.flatMap(d => d.pids));
-      const run = await sippLoad(shop, { name: `uac-${serial++}`, scenario: scenario(row.uac), target, local: UAC, rate: RATE, count: CALLS, core: LOAD_CORE });
+      const run = await sippLoad(shop, {
+        name: `uac-${serial++}`,
+        scenario: scenario(row.uac),
+        target,
+        local: UAC,
+        rate: RATE,
+        count: CALLS,
+        core: LOAD_CORE,
+      });
       const cpu = cpuMicros(of.flatMap(d => d.pids)) - before;
-      return { cpuUs: cpu / Math.max(1, run.done), done: run.done, failed: run.failed, retransmitted: run.retransmitted };
+      return {
+        cpuUs: cpu / Math.max(1, run.done),
+        done: run.done,
+        failed: run.failed,
+        retransmitted: run.retransmitted,
+      };
     };
     return await pairedRow(
       `calls/${row.name}`,
@@ -116,7 +193,16 @@ async function measureRow(row: Row, options: BenchOptions): Promise<PairedRow> {
       options.onProgress,
     );
   } catch (error) {
-    return { ours: [], peer: [], cpuOurs: 0, cpuPeer: 0, spreadOurs: 0, spreadPeer: 0, ratio: 0, refused: `${row.name}: ${error instanceof Error ? error.message : String(error)}` };
+    return {
+      ours: [],
+      peer: [],
+      cpuOurs: 0,
+      cpuPeer: 0,
+      spreadOurs: 0,
+      spreadPeer: 0,
+      ratio: 0,
+      refused: `${row.name}: ${error instanceof Error ? error.message : String(error)}`,
+    };
   } finally {
     await shop.end();
   }
@@ -124,7 +210,28 @@ async function measureRow(row: Row, options: BenchOptions): Promise<PairedRow> {
 
 async function startKamailio(shop: Workshop, row: Row): Promise<Daemon> {
   const kamailio = shop.start(
-    ['kamailio', '-DD', '-E', '-f', kamailioFile('calls.cfg'), '-A', `CHILDREN=${row.children}`, ...row.kamailioFlags, '-m', '2048', '-M', '16', '-b', '4194304', '-x', 'fm', '-X', 'fm', '-Y', shop.folder],
+    [
+      'kamailio',
+      '-DD',
+      '-E',
+      '-f',
+      kamailioFile('calls.cfg'),
+      '-A',
+      `CHILDREN=${row.children}`,
+      ...row.kamailioFlags,
+      '-m',
+      '2048',
+      '-M',
+      '16',
+      '-b',
+      '4194304',
+      '-x',
+      'fm',
+      '-X',
+      'fm',
+      '-Y',
+      shop.folder,
+    ],
     { core: PROXY_CORE, log: 'kamailio.log' },
   );
   await kamailio.until('Kamailio', () => udpBound('127.0.0.1', 5070));
@@ -138,5 +245,11 @@ async function enrol(): Promise<void> {
     { user: 'alice', domain: 'sbc.example.com', password: 'secret' },
     { user: '+442071838750', domain: 'sbc.example.com', password: 'secret' },
   ]);
-  await registerOnce({ user: '+442071838750', domain: 'sbc.example.com', password: 'secret', from: UAS, to: { address: '127.0.0.1', port: 5060 } });
+  await registerOnce({
+    user: '+442071838750',
+    domain: 'sbc.example.com',
+    password: 'secret',
+    from: UAS,
+    to: { address: '127.0.0.1', port: 5060 },
+  });
 }

@@ -32,7 +32,9 @@ function table(r: BenchResult): string {
   const rows: string[] = [`\n${r.bench} at ${r.commit}`];
   const add = (title: string, cells: Readonly<Record<string, unknown>>): void => {
     for (const [key, value] of Object.entries(cells)) {
-      rows.push(`  ${title.padEnd(9)} ${key.padEnd(36)} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`);
+      rows.push(
+        `  ${title.padEnd(9)} ${key.padEnd(36)} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`,
+      );
     }
   };
   add('ours', r.ours);

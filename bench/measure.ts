@@ -84,7 +84,9 @@ export function sha256(text: string): string {
 export function commitOf(): string {
   try {
     const dirty = execFileSync('git', ['status', '--porcelain'], { encoding: 'utf8' }).trim() !== '';
-    return execFileSync('git', ['rev-parse', '--short=12', 'HEAD'], { encoding: 'utf8' }).trim() + (dirty ? '+changes' : '');
+    return (
+      execFileSync('git', ['rev-parse', '--short=12', 'HEAD'], { encoding: 'utf8' }).trim() + (dirty ? '+changes' : '')
+    );
   } catch {
     return 'unknown';
   }

@@ -36,7 +36,12 @@ export async function pairedRow(
   return onePass(name, ours, peer, onProgress);
 }
 
-async function onePass(name: string, ours: () => Promise<Unit>, peer: () => Promise<Unit>, onProgress: (line: string) => void): Promise<PairedRow> {
+async function onePass(
+  name: string,
+  ours: () => Promise<Unit>,
+  peer: () => Promise<Unit>,
+  onProgress: (line: string) => void,
+): Promise<PairedRow> {
   const a: Unit[] = [];
   const b: Unit[] = [];
   const from = machineTimes();
@@ -44,7 +49,9 @@ async function onePass(name: string, ours: () => Promise<Unit>, peer: () => Prom
     const ua = await ours();
     const ub = await peer();
     const note = pair === 0 ? ' (warm-up)' : '';
-    onProgress(`${name}: pair ${pair + 1}/${PAIRS}${note}: ours ${ua.cpuUs.toFixed(1)} µs, peer ${ub.cpuUs.toFixed(1)} µs, failed ${ua.failed}/${ub.failed}`);
+    onProgress(
+      `${name}: pair ${pair + 1}/${PAIRS}${note}: ours ${ua.cpuUs.toFixed(1)} µs, peer ${ub.cpuUs.toFixed(1)} µs, failed ${ua.failed}/${ub.failed}`,
+    );
     if (pair > 0) {
       a.push(ua);
       b.push(ub);

@@ -13,7 +13,10 @@ export class Workshop {
     return join(this.folder, name);
   }
 
-  start(command: readonly string[], options: { readonly core?: number; readonly cwd?: string; readonly log: string }): Daemon {
+  start(
+    command: readonly string[],
+    options: { readonly core?: number; readonly cwd?: string; readonly log: string },
+  ): Daemon {
     const daemon = new Daemon(command, { ...options, log: this.file(options.log) });
     this.#running.add(daemon);
     return daemon;
@@ -32,7 +35,10 @@ export class Daemon {
   readonly #exited: Promise<void>;
   #ended = false;
 
-  constructor(command: readonly string[], options: { readonly core?: number; readonly cwd?: string; readonly log: string }) {
+  constructor(
+    command: readonly string[],
+    options: { readonly core?: number; readonly cwd?: string; readonly log: string },
+  ) {
     const full = options.core === undefined ? command : ['taskset', '-c', String(options.core), ...command];
     this.#log = options.log;
     const log = createWriteStream(options.log);
@@ -98,6 +104,11 @@ export function peerVersion(command: string, args: readonly string[], pattern: R
 
 /** True when something is bound to the UDP port on this IPv4 address. */
 export function udpBound(address: string, port: number): boolean {
-  const hex = `${address.split('.').map(Number).reverse().map(n => n.toString(16).padStart(2, '0')).join('')}:${port.toString(16).padStart(4, '0')}`.toUpperCase();
+  const hex = `${address
+    .split('.')
+    .map(Number)
+    .reverse()
+    .map(n => n.toString(16).padStart(2, '0'))
+    .join('')}:${port.toString(16).padStart(4, '0')}`.toUpperCase();
   return readFileSync('/proc/net/udp', 'latin1').includes(` ${hex} `);
 }

@@ -33,8 +33,23 @@ const DURABLE = yaml('{ kind: lmdb, path: store }');
 export async function register(options: BenchOptions): Promise<BenchResult> {
   const kamailio = peerVersion('kamailio', ['-v'], /version: kamailio (\S+)/);
   const sipp = peerVersion('sipp', ['-v'], /SIPp v(\S+?)\.?\s/);
-  const missing = [['kamailio', kamailio], ['sip-tester', sipp]].filter(([, v]) => v === undefined).map(([p]) => p);
-  const base = { bench: 'register', commit: commitOf(), ours: { version: productVersion(), node: process.version }, peers: {}, work: {}, cpu_us: {}, spread: {}, config: {}, ratios: {} };
+  const missing = [
+    ['kamailio', kamailio],
+    ['sip-tester', sipp],
+  ]
+    .filter(([, v]) => v === undefined)
+    .map(([p]) => p);
+  const base = {
+    bench: 'register',
+    commit: commitOf(),
+    ours: { version: productVersion(), node: process.version },
+    peers: {},
+    work: {},
+    cpu_us: {},
+    spread: {},
+    config: {},
+    ratios: {},
+  };
   if (missing.length > 0) return { ...base, refused: `missing Debian packages: ${missing.join(' ')}` };
 
   const memory = await measureRow('memory', MEMORY, options);
@@ -43,13 +58,24 @@ export async function register(options: BenchOptions): Promise<BenchResult> {
   const refused = [memory.refused, durable.refused, footprint.refused].filter(r => r !== undefined);
   return {
     ...base,
-    ours: { ...base.ours, bytes_per_binding: footprint.ours, durable_sync_policy: 'lmdb group commit before the 200 that creates a binding; a pure refresh answers at once' },
+    ours: {
+      ...base.ours,
+      bytes_per_binding: footprint.ours,
+      durable_sync_policy: 'lmdb group commit before the 200 that creates a binding; a pure refresh answers at once',
+    },
     peers: { kamailio: { version: kamailio ?? '', bytes_per_binding: footprint.peer }, sipp: { version: sipp ?? '' } },
     work: { ours: totals(memory.ours), kamailio: totals(memory.peer), ours_durable: totals(durable.ours) },
     cpu_us: { ours: memory.cpuOurs, kamailio: memory.cpuPeer, ours_durable: durable.cpuOurs },
     spread: { ours: memory.spreadOurs, kamailio: memory.spreadPeer, ours_durable: durable.spreadOurs },
-    config: { ours: sha256(MEMORY), ours_durable: sha256(DURABLE), kamailio: sha256(readFileSync(KAMAILIO_CFG, 'utf8')) },
-    ratios: refused.length > 0 ? {} : { cpu_per_register_vs_kamailio: memory.ratio, cpu_per_register_durable_vs_kamailio_in_memory: durable.ratio },
+    config: {
+      ours: sha256(MEMORY),
+      ours_durable: sha256(DURABLE),
+      kamailio: sha256(readFileSync(KAMAILIO_CFG, 'utf8')),
+    },
+    ratios:
+      refused.length > 0
+        ? {}
+        : { cpu_per_register_vs_kamailio: memory.ratio, cpu_per_register_durable_vs_kamailio_in_memory: durable.ratio },
     ...(refused.length > 0 ? { refused: refused.join('; ') } : {}),
   };
 }
@@ -61,24 +87,79 @@ async function measureRow(name: string, config: string, options: BenchOptions): 
     let serial = 0;
     const load = async (target: string, of: Daemon): Promise<Unit> => {
       const before = cpuMicros(of.pids);
-      const run = await sippLoad(shop, { name: `reg-${serial++}`, scenario: SCENARIO, target, local: { address: '127.0.0.3', port: 5061 }, rate: RATE, count: USERS, core: LOAD_CORE });
-      return { cpuUs: (cpuMicros(of.pids) - before) / Math.max(1, run.done), done: run.done, failed: run.failed, retransmitted: run.retransmitted };
+      const run = await sippLoad(shop, {
+        name: `reg-${serial++}`,
+        scenario: SCENARIO,
+        target,
+        local: { address: '127.0.0.3', port: 5061 },
+        rate: RATE,
+        count: USERS,
+        core: LOAD_CORE,
+      });
+      return {
+        cpuUs: (cpuMicros(of.pids) - before) / Math.max(1, run.done),
+        done: run.done,
+        failed: run.failed,
+        retransmitted: run.retransmitted,
+      };
     };
-    return await pairedRow(`register/${name}`, () => load('127.0.0.1:5060', border), () => load('127.0.0.1:5070', kamailio), options.onProgress);
+    return await pairedRow(
+      `register/${name}`,
+      () => load('127.0.0.1:5060', border),
+      () => load('127.0.0.1:5070', kamailio),
+      options.onProgress,
+    );
   } catch (error) {
-    return { ours: [], peer: [], cpuOurs: 0, cpuPeer: 0, spreadOurs: 0, spreadPeer: 0, ratio: 0, refused: `${name}: ${error instanceof Error ? error.message : String(error)}` };
+    return {
+      ours: [],
+      peer: [],
+      cpuOurs: 0,
+      cpuPeer: 0,
+      spreadOurs: 0,
+      spreadPeer: 0,
+      ratio: 0,
+      refused: `${name}: ${error instanceof Error ? error.message : String(error)}`,
+    };
   } finally {
     await shop.end();
   }
 }
 
-async function startBoth(shop: Workshop, name: string, config: string, users: number, options: BenchOptions): Promise<{ border: Daemon; kamailio: Daemon }> {
+async function startBoth(
+  shop: Workshop,
+  name: string,
+  config: string,
+  users: number,
+  options: BenchOptions,
+): Promise<{ border: Daemon; kamailio: Daemon }> {
   options.onProgress(`register/${name}: starting the border and Kamailio, creating ${users} subscribers`);
   const border = await startBorder(shop, name, config, SERVER_CORE);
   // SIPp's call_number starts at 1.
-  await addSubscribers(Array.from({ length: users + 1 }, (_, i) => ({ user: `u${i}`, domain: 'sbc.example.com', password: 'secret' })));
+  await addSubscribers(
+    Array.from({ length: users + 1 }, (_, i) => ({ user: `u${i}`, domain: 'sbc.example.com', password: 'secret' })),
+  );
   const kamailio = shop.start(
-    ['kamailio', '-DD', '-E', '-f', KAMAILIO_CFG, '-A', 'CHILDREN=1', '-m', '2048', '-M', '16', '-b', '4194304', '-x', 'fm', '-X', 'fm', '-Y', shop.folder],
+    [
+      'kamailio',
+      '-DD',
+      '-E',
+      '-f',
+      KAMAILIO_CFG,
+      '-A',
+      'CHILDREN=1',
+      '-m',
+      '2048',
+      '-M',
+      '16',
+      '-b',
+      '4194304',
+      '-x',
+      'fm',
+      '-X',
+      'fm',
+      '-Y',
+      shop.folder,
+    ],
     { core: SERVER_CORE, log: 'kamailio.log' },
   );
   await kamailio.until('Kamailio', () => udpBound('127.0.0.1', 5070));
@@ -91,13 +172,34 @@ async function measureMemory(options: BenchOptions): Promise<{ ours: number; pee
   try {
     const { border, kamailio } = await startBoth(shop, 'footprint', DURABLE, MEMORY_USERS, options);
     const size = (d: Daemon): number => anonymousBytes(d.pids);
-    const files = (): number => statSync(shop.file('store'), { throwIfNoEntry: false }) === undefined ? 0 : folderBytes(shop.file('store'));
+    const files = (): number =>
+      statSync(shop.file('store'), { throwIfNoEntry: false }) === undefined ? 0 : folderBytes(shop.file('store'));
     const results: number[] = [];
-    for (const [target, of, withFiles] of [['127.0.0.1:5060', border, true], ['127.0.0.1:5070', kamailio, false]] as const) {
-      const warm = await sippLoad(shop, { name: `warm-${target.slice(-4)}`, scenario: SCENARIO, target, local: { address: '127.0.0.3', port: 5061 }, rate: RATE, count: 2000, core: LOAD_CORE });
+    for (const [target, of, withFiles] of [
+      ['127.0.0.1:5060', border, true],
+      ['127.0.0.1:5070', kamailio, false],
+    ] as const) {
+      const warm = await sippLoad(shop, {
+        name: `warm-${target.slice(-4)}`,
+        scenario: SCENARIO,
+        target,
+        local: { address: '127.0.0.3', port: 5061 },
+        rate: RATE,
+        count: 2000,
+        core: LOAD_CORE,
+      });
       const before = size(of) + (withFiles ? files() : 0);
-      const run = await sippLoad(shop, { name: `mem-${target.slice(-4)}`, scenario: SCENARIO, target, local: { address: '127.0.0.3', port: 5061 }, rate: RATE, count: MEMORY_USERS, core: LOAD_CORE });
-      if (run.failed + warm.failed > 0) return { ours: 0, peer: 0, refused: `memory: ${run.failed} registrations failed at ${target}` };
+      const run = await sippLoad(shop, {
+        name: `mem-${target.slice(-4)}`,
+        scenario: SCENARIO,
+        target,
+        local: { address: '127.0.0.3', port: 5061 },
+        rate: RATE,
+        count: MEMORY_USERS,
+        core: LOAD_CORE,
+      });
+      if (run.failed + warm.failed > 0)
+        return { ours: 0, peer: 0, refused: `memory: ${run.failed} registrations failed at ${target}` };
       // What the collector has not yet given back is not part of a binding; it settles within a few seconds of quiet.
       await new Promise(r => setTimeout(r, 10_000));
       const after = size(of) + (withFiles ? files() : 0);

@@ -31,11 +31,14 @@ export async function registerOnce(o: {
         );
       });
     const challenge = await ask(1, '');
-    const md5Line = challenge.split('\r\n').find(l => /^WWW-Authenticate:/i.test(l) && !/algorithm="?SHA/i.test(l)) ?? '';
+    const md5Line =
+      challenge.split('\r\n').find(l => /^WWW-Authenticate:/i.test(l) && !/algorithm="?SHA/i.test(l)) ?? '';
     const realm = /realm="([^"]*)"/.exec(md5Line)?.[1] ?? '';
     const nonce = /nonce="([^"]*)"/.exec(md5Line)?.[1] ?? '';
     const uri = `sip:${o.domain}`;
-    const response = md5(`${md5(`${o.user}:${realm}:${o.password}`)}:${nonce}:00000001:c0ffee:auth:${md5(`REGISTER:${uri}`)}`);
+    const response = md5(
+      `${md5(`${o.user}:${realm}:${o.password}`)}:${nonce}:00000001:c0ffee:auth:${md5(`REGISTER:${uri}`)}`,
+    );
     const reply = await ask(
       2,
       `Authorization: Digest username="${o.user}",realm="${realm}",nonce="${nonce}",uri="${uri}",response="${response}",algorithm=MD5,qop=auth,nc=00000001,cnonce="c0ffee"\r\n`,

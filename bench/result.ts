@@ -4,7 +4,9 @@ export interface BenchResult {
   readonly commit: string;
   readonly ours: Readonly<Record<string, unknown>>;
   readonly peers: Readonly<Record<string, { readonly version: string } & Readonly<Record<string, unknown>>>>;
-  readonly work: Readonly<Record<string, { readonly done: number; readonly failed: number; readonly retransmitted: number }>>;
+  readonly work: Readonly<
+    Record<string, { readonly done: number; readonly failed: number; readonly retransmitted: number }>
+  >;
   /** CPU microseconds per unit of work. */
   readonly cpu_us: Readonly<Record<string, number>>;
   /** (max − min) ÷ median over the counted pairs. */

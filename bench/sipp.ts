@@ -23,9 +23,36 @@ export async function sippLoad(shop: Workshop, load: SippLoad): Promise<SippRun>
   const csv = shop.file(`${load.name}.csv`);
   const sipp = shop.start(
     [
-      'timeout', '90', 'sipp', load.target, '-sf', load.scenario, '-i', load.local.address, '-p', String(load.local.port),
-      '-r', String(load.rate), '-m', String(load.count), '-l', String(Math.max(2000, load.rate * 8)), '-nostdin',
-      '-buff_size', '4194304', '-recv_timeout', '8000', '-timeout', '80', '-trace_stat', '-stf', csv, '-fd', '1', '-timer_resol', '10',
+      'timeout',
+      '90',
+      'sipp',
+      load.target,
+      '-sf',
+      load.scenario,
+      '-i',
+      load.local.address,
+      '-p',
+      String(load.local.port),
+      '-r',
+      String(load.rate),
+      '-m',
+      String(load.count),
+      '-l',
+      String(Math.max(2000, load.rate * 8)),
+      '-nostdin',
+      '-buff_size',
+      '4194304',
+      '-recv_timeout',
+      '8000',
+      '-timeout',
+      '80',
+      '-trace_stat',
+      '-stf',
+      csv,
+      '-fd',
+      '1',
+      '-timer_resol',
+      '10',
     ],
     { core: load.core, log: `${load.name}.log` },
   );
@@ -49,9 +76,25 @@ function readStatistics(csv: string, sipp: Daemon): Omit<SippRun, 'seconds'> {
 }
 
 /** A SIPp answering side that runs until the workshop ends. */
-export function sippAnswerer(shop: Workshop, o: { scenario: string; address: string; port: number; core: number }): Daemon {
+export function sippAnswerer(
+  shop: Workshop,
+  o: { scenario: string; address: string; port: number; core: number },
+): Daemon {
   return shop.start(
-    ['sipp', '-sf', o.scenario, '-i', o.address, '-p', String(o.port), '-nostdin', '-buff_size', '4194304', '-timer_resol', '10'],
+    [
+      'sipp',
+      '-sf',
+      o.scenario,
+      '-i',
+      o.address,
+      '-p',
+      String(o.port),
+      '-nostdin',
+      '-buff_size',
+      '4194304',
+      '-timer_resol',
+      '10',
+    ],
     { core: o.core, log: `uas-${o.port}.log` },
   );
 }

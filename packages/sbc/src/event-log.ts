@@ -1,4 +1,4 @@
-import { type Endpoint, Masked, maskAddress, maskUser, type Mono } from '@drawbridge/core';
+import { type Endpoint, Masked, type Mono, maskAddress, maskUser } from '@drawbridge/core';
 import type { Logger } from '@drawbridge/service';
 import type { BorderEvent } from './events.js';
 import type { Binding } from './registrar/binding.js';
@@ -32,11 +32,24 @@ export class EventLog {
         return this.#rejected(now, e);
       case 'call-ended':
         return this.#log.info(
-          { call: e.ref, caller: e.caller, callee: e.callee, cause: e.cause, by: e.by, status: e.status, lastedMs: Math.round(e.lastedMs), talkedMs: Math.round(e.talkedMs) },
+          {
+            call: e.ref,
+            caller: e.caller,
+            callee: e.callee,
+            cause: e.cause,
+            by: e.by,
+            status: e.status,
+            lastedMs: Math.round(e.lastedMs),
+            talkedMs: Math.round(e.talkedMs),
+          },
           'call ended',
         );
       case 'call-started':
-        if (this.#log.isLevelEnabled('debug')) this.#log.debug({ call: e.ref, caller: e.caller, callee: e.callee, from: place(e.from), realm: e.realm, forks: e.forks }, 'call started');
+        if (this.#log.isLevelEnabled('debug'))
+          this.#log.debug(
+            { call: e.ref, caller: e.caller, callee: e.callee, from: place(e.from), realm: e.realm, forks: e.forks },
+            'call started',
+          );
         return;
       case 'media-refused':
       case 'media-inactive':
@@ -50,7 +63,8 @@ export class EventLog {
   #rejected(now: Mono, e: Extract<BorderEvent, { kind: 'rejected' }>): void {
     const second = Math.floor(now / 1000);
     if (second !== this.#second) {
-      if (this.#suppressed > 0) this.#log.info({ lines: this.#suppressed }, 'more requests were rejected than are listed');
+      if (this.#suppressed > 0)
+        this.#log.info({ lines: this.#suppressed }, 'more requests were rejected than are listed');
       this.#second = second;
       this.#inSecond = 0;
       this.#suppressed = 0;

@@ -19,7 +19,9 @@ export interface LoggerOptions {
 export function createLogger(o: LoggerOptions = {}): Logger {
   const show = o.personal === 'plain';
   const plain = o.form === 'plain' || (o.form !== 'json' && o.to === undefined && process.stdout.isTTY === true);
-  const sink = o.to ?? pino.destination(plain ? { fd: 1, sync: true } : { fd: 1, sync: false, minLength: 8192, periodicFlush: 200 });
+  const sink =
+    o.to ??
+    pino.destination(plain ? { fd: 1, sync: true } : { fd: 1, sync: false, minLength: 8192, periodicFlush: 200 });
   const to = plain ? { write: (line: string): void => void sink.write(plainLine(line)) } : sink;
   const logger = pino(
     {
