@@ -54,12 +54,13 @@ export class PrefixSet {
   }
 
   hasAddress(address: string): boolean {
-    const words = new Uint32Array(ENDPOINT_WORDS);
-    if (!parseAddressWords(address, words, 0)) return false;
-    const v4 = isV4(words, 0);
-    return this.#list.some(p => v4 === isV4(p.words, 0) && within(p, words, 0));
+    if (!parseAddressWords(address, scratch, 0)) return false;
+    const v4 = isV4(scratch, 0);
+    return this.#list.some(p => v4 === isV4(p.words, 0) && within(p, scratch, 0));
   }
 }
+
+const scratch = new Uint32Array(ENDPOINT_WORDS);
 
 function isV4(w: Uint32Array, at: number): boolean {
   return w[at] === 0 && w[at + 1] === 0 && w[at + 2] === 0xffff;

@@ -31,7 +31,7 @@ export function anchor(from: Leg, to: Leg, m: MessageView, carrier: Carrier): An
   if (!isRole(role)) return { status: role === 'glare' ? 491 : role === 'request-pending' ? 500 : 488, reason: role };
   to.oa.note('out', carrier, present && role !== 'none');
   if (!present || role === 'none') return { body: '', role };
-  const seenFrom = from.flow.peer.address(from.flow.j);
+  const seenFrom = from.flow.address;
   const { media } = from.call;
   if (media === undefined) return { status: 488, reason: 'offer-answer-violation' };
   const parts = { from: from.id, to: to.id, sdp: m.body, seenFrom };

@@ -170,7 +170,7 @@ function makeFork(call: Call, target: Target, m: MessageView): Fork {
   call.media.leg(callee.id, {
     realm: target.listener.realm.name,
     local: target.listener.bind.address,
-    seenFrom: target.flow.peer.address(target.flow.j),
+    seenFrom: target.flow.address,
   });
   shard.traces.note(call.ref, callee.callId, callee.id);
   caller.join(shard);

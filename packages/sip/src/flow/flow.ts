@@ -29,6 +29,7 @@ export class Flow {
   lastSeen: Mono;
   /** How many bindings, dialogs and transactions hold it. */
   refs = 0;
+  #address = '';
   /** @internal */
   users: FlowUser | undefined = undefined;
 
@@ -39,5 +40,11 @@ export class Flow {
     this.j = j;
     this.transport = transport;
     this.lastSeen = now;
+  }
+
+  /** The peer's, as text; kept, since every description and event of a call wants it. */
+  get address(): string {
+    if (this.#address === '') this.#address = this.peer.address(this.j);
+    return this.#address;
   }
 }
