@@ -25,6 +25,9 @@ import { onRequest, onResponse } from './pipeline.js';
 import { Shard, type ShardModules, type ShardOptions } from './shard.js';
 import type { Traces } from './trace.js';
 
+/** So soon after the answer a refused packet says nothing yet. */
+const LATCHING_MS = 2000;
+
 const METHODS: ReadonlySet<string> = new Set([
   'INVITE',
   'ACK',
@@ -115,6 +118,8 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
         });
         return;
       case 'refused':
+        // Packets that outrun the answer or the first latch are every call's beginning; the counters have them.
+        if (call.state !== 'answered' || now - call.answeredAt < LATCHING_MS) return;
         outbox.push({ kind: 'media-refused', ...of, leg: e.leg, stream: e.stream, reason: e.reason, source: e.from });
         return;
       case 'inactive':
