@@ -1,0 +1,363 @@
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { commitOf, cpuMicros, round3, sha256 } from './measure.js';
+import { pairedRow, totals, type Unit } from './paired.js';
+import { type Daemon, peerVersion, Workshop } from './processes.js';
+import type { BenchOptions, BenchResult } from './result.js';
+
+const STREAMS = 1000;
+const RATE = STREAMS * 50;
+const SECONDS = 5;
+/** One core for whoever relays, the other for the far ends: on two cores nobody can have more. */
+const RELAY_CORE = 1;
+const LOAD_CORE = 0;
+/** Lossless (bench.md): at most one packet in a million over 20 s, found by bisection with shorter probes. */
+const LOSS = 1e-6;
+const PROBE_SECONDS = 3;
+const CONFIRM_SECONDS = 20;
+const LOWEST = 40_000;
+const HIGHEST = 480_000;
+const RESOLUTION = 0.05;
+const PARTS = join(import.meta.dirname, 'relay-parts.js');
+
+/** The far ends sit behind a router, as phones do; `router` is its address on the relay's wire. */
+const A = { far: '10.92.1.1', router: '10.91.1.1', relay: '10.91.1.254', prefix: '10.92.1.0/24' };
+const B = { far: '10.92.2.1', router: '10.91.2.1', relay: '10.91.2.254', prefix: '10.92.2.0/24' };
+
+interface Side {
+  readonly daemon: Daemon;
+  /** Where each stream is sent. */
+  readonly ports: readonly number[];
+}
+
+/** 1000 RTP streams through our relay and through rtpengine, in turn, over the same wires. */
+export async function relay(options: BenchOptions): Promise<BenchResult> {
+  const version = peerVersion('sh', ['-c', 'rtpengine --version 2>&1'], /Version: (\S+)/);
+  const flags = rtpengineFlags();
+  const result = {
+    bench: 'relay',
+    commit: commitOf(),
+    ours: {},
+    peers: { rtpengine: { version: version ?? 'missing' } },
+    work: {},
+    cpu_us: {},
+    spread: {},
+    config: { ours: sha256('defaults'), rtpengine: sha256(flags.join(' ')) },
+    ratios: {},
+  } satisfies BenchResult;
+  if (process.getuid?.() !== 0) return { ...result, refused: 'needs root: it builds network namespaces' };
+  if (version === undefined) return { ...result, refused: 'rtpengine is missing: apt-get install rtpengine-daemon' };
+
+  const shop = new Workshop();
+  const wires = new Wires();
+  const interrupted = (): void => {
+    void shop.end().then(() => {
+      wires.tearDown();
+      process.exit(130);
+    });
+  };
+  process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
+  try {
+    wires.build();
+    const seconds = options.seconds > 0 ? options.seconds : SECONDS;
+    const { side: ours, path, because } = await startOurs(shop, wires);
+    const peer = await startPeer(shop, wires, flags);
+    options.onProgress(`relay: ${STREAMS} streams set up on both sides; ours is on the path "${path}" (${because})`);
+
+    const direct = await wires.delays(() => wires.send(B.far, streamPorts(), RATE, RATE * 2));
+    const oursDelay = await wires.delays(() => wires.send(A.relay, ours.ports, RATE, RATE * 3));
+    const peerDelay = await wires.delays(() => wires.send(A.relay, peer.ports, RATE, RATE * 3));
+    const added = (d: Delays): { p50: number; p99: number } => ({ p50: d.p50 - direct.p50, p99: d.p99 - direct.p99 });
+    options.onProgress(
+      `relay: added delay, µs p50/p99: ours ${added(oursDelay).p50}/${added(oursDelay).p99}, rtpengine ${added(peerDelay).p50}/${added(peerDelay).p99}`,
+    );
+
+    wires.silence();
+    const row = await pairedRow(
+      'relay',
+      () => turn(wires, ours, seconds),
+      () => turn(wires, peer, seconds),
+      options.onProgress,
+    );
+    const oursBest = await lossless('ours', wires, ours, options.onProgress);
+    const peerBest = await lossless('rtpengine', wires, peer, options.onProgress);
+    const refused = row.refused ?? (peerBest.rate === 0 || oursBest.rate === 0 ? 'no lossless rate found' : undefined);
+    return {
+      ...result,
+      ours: {
+        path,
+        streams: STREAMS,
+        rate: RATE,
+        added_us: added(oursDelay),
+        lossless: oursBest.rate,
+        lower_bound: oursBest.bound,
+      },
+      peers: {
+        rtpengine: {
+          version,
+          threads: 1,
+          added_us: added(peerDelay),
+          lossless: peerBest.rate,
+          lower_bound: peerBest.bound,
+        },
+      },
+      work: { ours: totals(row.ours), rtpengine: totals(row.peer) },
+      cpu_us: { ours: row.cpuOurs, rtpengine: row.cpuPeer },
+      spread: { ours: row.spreadOurs, rtpengine: row.spreadPeer },
+      ...(refused === undefined
+        ? {
+            ratios: {
+              batch_cpu_vs_rtpengine: row.ratio,
+              batch_lossless_vs_rtpengine: round3(oursBest.rate / peerBest.rate),
+            },
+          }
+        : { refused }),
+    };
+  } finally {
+    process.off('SIGINT', interrupted).off('SIGTERM', interrupted);
+    await shop.end();
+    wires.tearDown();
+  }
+}
+
+function streamPorts(): number[] {
+  return Array.from({ length: STREAMS }, (_, i) => 20_000 + 2 * i);
+}
+
+function rtpengineFlags(): string[] {
+  // One thread: it has one core, and more would only take turns on it.
+  return [
+    ...[
+      '--foreground',
+      '--log-stderr',
+      '--log-level=2',
+      '--table=-1',
+      `--interface=a/${A.relay}`,
+      `--interface=b/${B.relay}`,
+    ],
+    ...[
+      '--listen-ng=127.0.0.1:2223',
+      '--port-min=30000',
+      '--port-max=39999',
+      '--timeout=3600',
+      '--delete-delay=0',
+      '--num-threads=1',
+    ],
+  ];
+}
+
+async function startOurs(shop: Workshop, wires: Wires): Promise<{ side: Side; path: string; because: string }> {
+  const file = shop.file('ours.json');
+  const command = [process.execPath, PARTS, 'ours', file, A.relay, B.relay, A.far, B.far, String(STREAMS)];
+  const daemon = shop.start(wires.inside('r', command), { core: RELAY_CORE, log: 'ours.log' });
+  await daemon.until('our relay', () => existsSync(file) && readFileSync(file, 'utf8').endsWith('}'));
+  const said = JSON.parse(readFileSync(file, 'utf8')) as { ports: number[]; path: string; because: string };
+  return { side: { daemon, ports: said.ports }, path: said.path, because: said.because };
+}
+
+async function startPeer(shop: Workshop, wires: Wires, flags: readonly string[]): Promise<Side> {
+  const daemon = shop.start(wires.inside('r', ['rtpengine', ...flags]), { core: RELAY_CORE, log: 'rtpengine.log' });
+  let ports: number[] | undefined;
+  await daemon.until('rtpengine', () => {
+    try {
+      const [command = '', ...rest] = wires.inside('r', [process.execPath, PARTS, 'ng', A.far, B.far, String(STREAMS)]);
+      ports = JSON.parse(
+        execFileSync(command, rest, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], timeout: 10_000 }),
+      ) as number[];
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  return { daemon, ports: ports ?? [] };
+}
+
+/** The paced load once through one side. */
+async function turn(wires: Wires, side: Side, seconds: number): Promise<Unit> {
+  const count = RATE * seconds;
+  const before = wires.delivered();
+  const cpu = cpuMicros(side.daemon.pids);
+  await wires.send(A.relay, side.ports, RATE, count);
+  await wires.settled();
+  const used = cpuMicros(side.daemon.pids) - cpu;
+  // A stray ARP or neighbour packet may be counted too, never one less.
+  const done = Math.min(count, wires.delivered() - before);
+  return { cpuUs: used / count, done, failed: count - done, retransmitted: 0 };
+}
+
+interface Lossless {
+  readonly rate: number;
+  /** The generator could hardly send more: the true figure may be higher. */
+  readonly bound: boolean;
+}
+
+async function lossless(name: string, wires: Wires, side: Side, onProgress: (line: string) => void): Promise<Lossless> {
+  let most = 0;
+  const passes = async (rate: number, seconds: number): Promise<boolean> => {
+    const count = Math.round(rate * seconds);
+    const before = wires.delivered();
+    const sent = await wires.send(A.relay, side.ports, rate, count);
+    await wires.settled();
+    const lost = Math.max(0, count - (wires.delivered() - before));
+    most = Math.max(most, sent.rate);
+    const ok = lost <= count * LOSS && sent.rate > rate * 0.98;
+    onProgress(
+      `relay: ${name} at ${Math.round(rate / 1000)} k/s for ${seconds} s: ${lost} of ${count} lost${sent.rate > rate * 0.98 ? '' : `, generator reached ${Math.round(sent.rate / 1000)} k/s`}`,
+    );
+    return ok;
+  };
+  let low = LOWEST;
+  let high = HIGHEST;
+  while (high / low > 1 + RESOLUTION) {
+    const middle = Math.sqrt(low * high);
+    if (await passes(middle, PROBE_SECONDS)) low = middle;
+    else high = middle;
+  }
+  for (let tries = 0; tries < 4; tries++, low *= 1 - RESOLUTION) {
+    if (await passes(low, CONFIRM_SECONDS)) return { rate: Math.round(low), bound: most < low * 1.2 };
+  }
+  return { rate: 0, bound: false };
+}
+
+interface Sent {
+  readonly sent: number;
+  readonly rate: number;
+}
+
+interface Delays {
+  readonly received: number;
+  readonly drops: number;
+  readonly p50: number;
+  readonly p99: number;
+}
+
+/** a (sends) — r (relays) — b (receives), by two veth pairs with fixed neighbours. */
+class Wires {
+  readonly #name = (which: string): string => `dbrelay${process.pid}${which}`;
+
+  inside(which: 'a' | 'r' | 'b', command: readonly string[]): string[] {
+    return ['ip', 'netns', 'exec', this.#name(which), ...command];
+  }
+
+  build(): void {
+    this.tearDown();
+    const [a, r, b] = ['a', 'r', 'b'].map(this.#name) as [string, string, string];
+    for (const n of [a, r, b]) {
+      ip('netns', 'add', n);
+      ip('-n', n, 'link', 'set', 'lo', 'up');
+    }
+    const pair = (far: string, dev: string, peer: string, net: typeof A, mac: string): void => {
+      const ends = [`02:00:00:00:${mac}:01`, `02:00:00:00:${mac}:fe`] as const;
+      ip(
+        'link',
+        'add',
+        dev,
+        'netns',
+        far,
+        'address',
+        ends[0],
+        'type',
+        'veth',
+        'peer',
+        'name',
+        peer,
+        'netns',
+        r,
+        'address',
+        ends[1],
+      );
+      ip('-n', far, 'addr', 'add', `${net.router}/24`, 'dev', dev);
+      ip('-n', far, 'addr', 'add', `${net.far}/32`, 'dev', 'lo');
+      ip('-n', r, 'addr', 'add', `${net.relay}/24`, 'dev', peer);
+      ip('-n', far, 'link', 'set', dev, 'up');
+      ip('-n', r, 'link', 'set', peer, 'up');
+      ip('-n', far, 'route', 'add', 'default', 'via', net.relay);
+      ip('-n', far, 'neigh', 'replace', net.relay, 'lladdr', ends[1], 'dev', dev, 'nud', 'permanent');
+      ip('-n', r, 'route', 'add', net.prefix, 'via', net.router);
+      ip('-n', r, 'neigh', 'replace', net.router, 'lladdr', ends[0], 'dev', peer, 'nud', 'permanent');
+    };
+    pair(a, 'vA', 'vRa', A, '01');
+    pair(b, 'vB', 'vRb', B, '02');
+    execFileSync('ip', ['netns', 'exec', r, 'sysctl', '-qw', 'net.ipv4.ip_forward=1']);
+  }
+
+  /** From now on what arrives at b is counted at its interface and then belongs to nobody: no sink takes CPU. */
+  silence(): void {
+    ip('-n', this.#name('b'), 'addr', 'del', `${B.far}/32`, 'dev', 'lo');
+  }
+
+  delivered(): number {
+    const out = execFileSync('ip', ['-n', this.#name('b'), '-j', '-s', 'link', 'show', 'vB'], { encoding: 'utf8' });
+    const [link] = JSON.parse(out) as { stats64: { rx: { packets: number } } }[];
+    return link?.stats64.rx.packets ?? 0;
+  }
+
+  /** Waits until nothing more arrives. */
+  async settled(): Promise<void> {
+    for (let last = -1, now = this.delivered(); now !== last; now = this.delivered()) {
+      last = now;
+      await new Promise(resolve => setTimeout(resolve, 150));
+    }
+  }
+
+  async send(to: string, ports: readonly number[], rate: number, count: number): Promise<Sent> {
+    const args = [PARTS, 'send', A.far, to, JSON.stringify(ports), String(rate), String(count)];
+    return JSON.parse(
+      await run(['taskset', '-c', String(LOAD_CORE), ...this.inside('a', [process.execPath, ...args])]),
+    ) as Sent;
+  }
+
+  /** Delays of what `load` makes arrive at b. */
+  async delays(load: () => Promise<unknown>): Promise<Delays> {
+    const [command = '', ...rest] = [
+      'taskset',
+      '-c',
+      String(LOAD_CORE),
+      ...this.inside('b', [process.execPath, PARTS, 'sink', B.far]),
+    ];
+    const child = spawn(command, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
+    let out = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      out += chunk.toString('latin1');
+    });
+    const closed = new Promise<void>((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', code => (code === 0 ? resolve() : reject(new Error(`the sink ended with ${code}`))));
+    });
+    await Promise.race([new Promise(resolve => child.stderr.once('data', resolve)), closed]);
+    try {
+      await load();
+      const late = setTimeout(() => child.kill('SIGKILL'), 10_000);
+      await closed;
+      clearTimeout(late);
+    } finally {
+      if (child.exitCode === null) child.kill('SIGKILL');
+    }
+    return JSON.parse(out) as Delays;
+  }
+
+  tearDown(): void {
+    for (const n of ['a', 'r', 'b'].map(this.#name)) {
+      try {
+        execFileSync('ip', ['netns', 'del', n], { stdio: 'ignore' });
+      } catch {
+        // It wasn't there.
+      }
+    }
+  }
+}
+
+function ip(...args: readonly string[]): void {
+  execFileSync('ip', args);
+}
+
+function run(command: readonly string[]): Promise<string> {
+  const [file = '', ...args] = command;
+  return new Promise((resolve, reject) => {
+    execFile(file, args, { maxBuffer: 1 << 20 }, (error, stdout, stderr) => {
+      if (error === null) resolve(stdout);
+      else reject(new Error(`${error.message}\n${stderr}`));
+    });
+  });
+}
