@@ -33,6 +33,19 @@ export function streamFacts(leg: Leg, hub: RelayHub): StreamFacts[] {
   });
 }
 
-function counters({ lastRtp: _, latched: _l, latchedRtcp: _r, ssrc, ...rest }: SideStats): StreamCounters {
-  return { ...rest, ssrc: ssrc ?? undefined };
+function counters(s: SideStats): StreamCounters {
+  return {
+    packets: s.packets,
+    bytes: s.bytes,
+    sent: s.sent,
+    rtcp: s.rtcp,
+    lost: s.lost,
+    jitterMs: s.jitterMs,
+    ssrc: s.ssrc ?? undefined,
+    wrongSource: s.wrongSource,
+    notRtp: s.notRtp,
+    noTarget: s.noTarget,
+    held: s.held,
+    sendFailed: s.sendFailed,
+  };
 }

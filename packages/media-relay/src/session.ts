@@ -310,6 +310,7 @@ export class MediaSession {
   }
 
   #staysDirect(from: Leg, to: Leg, d: Description): boolean {
+    if (this.#hub.sites.length === 0) return false;
     if (from.streams.some(s => s.side !== undefined) || from.seenFrom === undefined || to.seenFrom === undefined)
       return false;
     const addresses = d.streams.flatMap(s => (s.rtp === null ? [] : [s.rtp.address]));

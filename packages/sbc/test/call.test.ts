@@ -1048,3 +1048,36 @@ tap.test('the trace of a call shows no digest response', async t => {
     ['a', 'b1'],
   );
 });
+
+tap.test('a trunk must speak from one of its addresses', async t => {
+  const world = new BorderWorld();
+  const pbx = world.phone('pbx', { at: PBX, inner: '10.0.0.5:5060', via: CORE_UDP, domain: 'pbx.example.net' });
+  const bob = world.phone('bob', { at: '198.51.100.2:6060' }).register();
+  const { alice: trunk } = talking(world, { caller: pbx, callee: bob });
+  const bye = trunk.text('BYE');
+  const other = world.phone('other', { at: '10.0.0.99:5060', via: CORE_UDP });
+  other.send(bye);
+  other.next(403);
+  t.same(bob.heard(), []);
+  t.equal(world.border.callCount, 1);
+  pbx.send(bye);
+  pbx.next(200);
+  t.same(bob.heard(), ['BYE'], 'the control');
+});
+
+tap.test('a challenge from the other phone stays here, and the call goes on', async t => {
+  const world = new BorderWorld({ config: { auth: { trustRegisteredFlow: true } } });
+  const { alice, bob } = talking(world);
+  alice.send('INVITE', { sdp: alice.phone.sdp({ version: 2 }) });
+  alice.phone.next(100);
+  bob.reply(bob.phone.next('INVITE'), 407, { headers: 'Proxy-Authenticate: Digest realm="evil",nonce="x"\r\n' });
+  bob.phone.next('ACK');
+  const no = alice.phone.next(403);
+  t.equal(
+    no.has(H.proxyAuthenticate),
+    false,
+    'between subscribers of a local domain nobody may fish for hashes (CVE-2021-41158)',
+  );
+  t.same(bob.phone.heard(), [], 'and we answer no challenge in anybody’s name');
+  t.equal(world.border.callCount, 1);
+});
