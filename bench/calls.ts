@@ -8,8 +8,8 @@ import { registerOnce } from './registrant.js';
 import type { BenchOptions, BenchResult } from './result.js';
 import { sippAnswerer, sippLoad } from './sipp.js';
 
-const RATE = 800;
-const CALLS = 4000;
+const RATE = 1000;
+const CALLS = 6000;
 const PROXY_CORE = 0;
 const LOAD_CORE = 1;
 const UAS = { address: '127.0.0.2', port: 5080 };

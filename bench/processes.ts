@@ -1,5 +1,5 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { createWriteStream, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { family } from './measure.js';
@@ -41,13 +41,12 @@ export class Daemon {
   ) {
     const full = options.core === undefined ? command : ['taskset', '-c', String(options.core), ...command];
     this.#log = options.log;
-    const log = createWriteStream(options.log);
+    const log = openSync(options.log, 'a');
     this.#child = spawn(full[0] ?? '', full.slice(1), {
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', log, log],
     });
-    this.#child.stdout?.pipe(log);
-    this.#child.stderr?.pipe(log);
+    closeSync(log);
     this.#exited = new Promise(resolve => {
       const done = (): void => {
         this.#ended = true;
@@ -92,14 +91,10 @@ export class Daemon {
   }
 }
 
-/** Version line of a Debian peer, or undefined with the package to install in `missing`. */
+/** A peer's version, wherever it prints it; undefined when it isn't installed. */
 export function peerVersion(command: string, args: readonly string[], pattern: RegExp): string | undefined {
-  try {
-    return pattern.exec(execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] }))?.[1];
-  } catch (error) {
-    const out = (error as { stdout?: string }).stdout;
-    return out === undefined ? undefined : pattern.exec(out)?.[1];
-  }
+  const { stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+  return pattern.exec(`${stdout ?? ''}${stderr ?? ''}`)?.[1];
 }
 
 /** True when something is bound to the UDP port on this IPv4 address. */

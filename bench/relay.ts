@@ -33,7 +33,7 @@ interface Side {
 
 /** 1000 RTP streams through our relay and through rtpengine, in turn, over the same wires. */
 export async function relay(options: BenchOptions): Promise<BenchResult> {
-  const version = peerVersion('sh', ['-c', 'rtpengine --version 2>&1'], /Version: (\S+)/);
+  const version = peerVersion('rtpengine', ['--version'], /Version: (\S+)/);
   const flags = rtpengineFlags();
   const result = {
     bench: 'relay',
