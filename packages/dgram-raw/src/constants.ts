@@ -32,8 +32,6 @@ export const MSG_DONTWAIT = 0x40;
 export const MSG_WAITFORONE = 0x10000;
 export const MSG_TRUNC = 0x20;
 
-export const EFD_NONBLOCK = 0x800;
-export const EFD_CLOEXEC = 0x80000;
 
 export const EPOLLIN = 1;
 export const EPOLL_CTL_ADD = 1;
