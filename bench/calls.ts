@@ -8,8 +8,6 @@ import { registerOnce } from './registrant.js';
 import type { BenchOptions, BenchResult } from './result.js';
 import { sippAnswerer, sippLoad } from './sipp.js';
 
-const RATE = 1000;
-const CALLS = 6000;
 const PROXY_CORE = 0;
 const LOAD_CORE = 1;
 const UAS = { address: '127.0.0.2', port: 5080 };
@@ -25,6 +23,10 @@ interface Row {
   readonly rtpengine: boolean;
   readonly registerCallee: boolean;
   readonly children: number;
+  /** Calls per second, and in all: what both sides carry without a loss on one core. */
+  readonly rate: number;
+  readonly calls: number;
+  readonly authUri?: string;
 }
 
 const COMMON = `
@@ -57,6 +59,8 @@ const ROWS: readonly Row[] = [
     rtpengine: false,
     registerCallee: false,
     children: 1,
+    rate: 800,
+    calls: 6000,
   },
   {
     name: 'digest',
@@ -66,6 +70,9 @@ const ROWS: readonly Row[] = [
     rtpengine: false,
     registerCallee: true,
     children: 1,
+    rate: 500,
+    calls: 4000,
+    authUri: '+442071838750@sbc.example.com;user=phone',
   },
   {
     name: 'anchored',
@@ -75,6 +82,8 @@ const ROWS: readonly Row[] = [
     rtpengine: true,
     registerCallee: false,
     children: 4,
+    rate: 250,
+    calls: 2000,
   },
 ];
 
@@ -174,8 +183,9 @@ async function measureRow(row: Row, options: BenchOptions): Promise<PairedRow> {
         scenario: scenario(row.uac),
         target,
         local: UAC,
-        rate: RATE,
-        count: CALLS,
+        rate: row.rate,
+        count: row.calls,
+        authUri: row.authUri,
         core: LOAD_CORE,
       });
       const cpu = cpuMicros(of.flatMap(d => d.pids)) - before;

@@ -95,6 +95,7 @@ async function measureRow(name: string, config: string, options: BenchOptions): 
         rate: RATE,
         count: USERS,
         core: LOAD_CORE,
+        authUri: 'sbc.example.com',
       });
       return {
         cpuUs: (cpuMicros(of.pids) - before) / Math.max(1, run.done),
@@ -187,6 +188,7 @@ async function measureMemory(options: BenchOptions): Promise<{ ours: number; pee
         rate: RATE,
         count: 2000,
         core: LOAD_CORE,
+        authUri: 'sbc.example.com',
       });
       const before = size(of) + (withFiles ? files() : 0);
       const run = await sippLoad(shop, {
@@ -197,6 +199,7 @@ async function measureMemory(options: BenchOptions): Promise<{ ours: number; pee
         rate: RATE,
         count: MEMORY_USERS,
         core: LOAD_CORE,
+        authUri: 'sbc.example.com',
       });
       if (run.failed + warm.failed > 0)
         return { ours: 0, peer: 0, refused: `memory: ${run.failed} registrations failed at ${target}` };

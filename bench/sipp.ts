@@ -16,6 +16,8 @@ export interface SippLoad {
   readonly rate: number;
   readonly count: number;
   readonly core: number;
+  /** What the digest's uri names, without `sip:`; SIPp's own choice is the address it sends to, which is not the Request-URI. */
+  readonly authUri?: string | undefined;
 }
 
 /** Runs a SIPp scenario to its end and reads the last row of its statistics. Throws when SIPp itself fails to run. */
@@ -53,6 +55,7 @@ export async function sippLoad(shop: Workshop, load: SippLoad): Promise<SippRun>
       '1',
       '-timer_resol',
       '10',
+      ...(load.authUri === undefined ? [] : ['-auth_uri', load.authUri]),
     ],
     { core: load.core, log: `${load.name}.log` },
   );

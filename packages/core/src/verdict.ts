@@ -3,38 +3,61 @@
  * the log field, the metric label and the evidence on a ban. Its index counts in typed arrays.
  */
 // biome-ignore format: the groups read better as paragraphs
-export const REASONS = [
-  // guard
-  'too-short', 'too-long', 'not-sip', 'keepalive', 'stun', 'foreign-network', 'rate-limited', 'banned',
-  // parse
-  'malformed-start-line', 'malformed-header', 'too-many-headers', 'missing-header', 'duplicate-header', 'malformed-uri',
-  'malformed-via', 'malformed-cseq', 'cseq-method-mismatch', 'malformed-content-length', 'truncated-body', 'unsupported-version',
-  'unsupported-scheme', 'frame-too-long', 'frame-deadline',
-  // transact
-  'retransmission', 'stray-response', 'stray-ack', 'stray-cancel', 'merged-request', 'loop-detected', 'too-many-hops',
-  'method-not-allowed', 'unknown-extension', 'transaction-limit',
-  // authenticate
-  'challenge', 'stale-nonce', 'bad-credentials', 'malformed-credentials', 'replayed-nonce', 'not-authenticated', 'not-owner',
-  'unknown-user', 'unproven-budget',
-  // decide
-  'unknown-domain', 'not-found', 'not-registered', 'forbidden', 'method-denied', 'foreign-route', 'declined', 'call-limit', 'session-limit', 'draining',
-  'unresolvable', 'no-route', 'next-hop-down',
-  // registrar
-  'too-many-contacts', 'interval-too-brief', 'out-of-order', 'wildcard-with-expires', 'store-failed', 'binding-limit', 'foreign-contact',
-  // call
-  'no-dialog', 'lower-cseq', 'request-pending', 'glare', 'busy', 'no-answer', 'cancelled', 'timeout', 'answered-elsewhere',
-  'transport-failed', 'flow-gone', 'peer-rejected', 'peer-gone', 'ack-missing', 'normal-clearing', 'media-inactive', 'wrong-source',
-  'admin-request', 'shutdown', 'call-duration', 'serial-next', 'offer-answer-violation',
-  // anchor
-  'sdp-malformed', 'sdp-unsupported', 'sdp-too-large', 'ports-exhausted', 'media-refused-target', 'media-wrong-source', 'media-not-rtp', 'media-no-flow', 'media-no-target', 'media-send-failed',
-  'media-held', 'media-own-address', 'media-loop',
-  // everywhere
-  'queue-full', 'stream-limit', 'idle', 'internal-error', 'ask-limit', 'ask-timeout', 'clock-jump',
-] as const;
+const BY_STAGE = {
+  guard: [
+    'too-short', 'too-long', 'not-sip', 'keepalive', 'stun', 'foreign-network', 'rate-limited', 'banned',
+  ],
+  parse: [
+    'malformed-start-line', 'malformed-header', 'too-many-headers', 'missing-header', 'duplicate-header', 'malformed-uri',
+    'malformed-via', 'malformed-cseq', 'cseq-method-mismatch', 'malformed-content-length', 'truncated-body', 'unsupported-version',
+    'unsupported-scheme', 'frame-too-long', 'frame-deadline',
+  ],
+  transact: [
+    'retransmission', 'stray-response', 'stray-ack', 'stray-cancel', 'merged-request', 'loop-detected', 'too-many-hops',
+    'method-not-allowed', 'unknown-extension', 'transaction-limit',
+  ],
+  authenticate: [
+    'challenge', 'stale-nonce', 'bad-credentials', 'malformed-credentials', 'replayed-nonce', 'not-authenticated', 'not-owner',
+    'unknown-user', 'unproven-budget',
+  ],
+  decide: [
+    'unknown-domain', 'not-found', 'not-registered', 'forbidden', 'method-denied', 'foreign-route', 'declined', 'call-limit', 'session-limit', 'draining',
+    'unresolvable', 'no-route', 'next-hop-down',
+  ],
+  registrar: [
+    'too-many-contacts', 'interval-too-brief', 'out-of-order', 'wildcard-with-expires', 'store-failed', 'binding-limit', 'foreign-contact',
+  ],
+  call: [
+    'no-dialog', 'lower-cseq', 'request-pending', 'glare', 'busy', 'no-answer', 'cancelled', 'timeout', 'answered-elsewhere',
+    'transport-failed', 'flow-gone', 'peer-rejected', 'peer-gone', 'ack-missing', 'normal-clearing', 'media-inactive', 'wrong-source',
+    'admin-request', 'shutdown', 'call-duration', 'serial-next', 'offer-answer-violation',
+  ],
+  anchor: [
+    'sdp-malformed', 'sdp-unsupported', 'sdp-too-large', 'ports-exhausted', 'media-refused-target', 'media-wrong-source', 'media-not-rtp', 'media-no-flow', 'media-no-target', 'media-send-failed',
+    'media-held', 'media-own-address', 'media-loop',
+  ],
+  any: [
+    'queue-full', 'stream-limit', 'idle', 'internal-error', 'ask-limit', 'ask-timeout', 'clock-jump',
+  ],
+} as const;
 
-export type Reason = (typeof REASONS)[number];
+/** The stage that speaks a reason, `registrar` and `any` beside those of the pipeline. */
+export type Stage = keyof typeof BY_STAGE;
+export type Reason = (typeof BY_STAGE)[Stage][number];
+
+export const REASONS: readonly Reason[] = Object.values(BY_STAGE).flat();
 
 const INDEX: ReadonlyMap<string, number> = new Map(REASONS.map((r, i) => [r, i]));
+
+const STAGE: ReadonlyMap<Reason, Stage> = new Map(
+  (Object.keys(BY_STAGE) as Stage[]).flatMap(stage =>
+    BY_STAGE[stage].map((reason): [Reason, Stage] => [reason, stage]),
+  ),
+);
+
+export function stageOf(reason: Reason): Stage {
+  return STAGE.get(reason) ?? 'any';
+}
 
 /** Position of a reason in every counting array. */
 export function reasonIndex(reason: Reason): number {

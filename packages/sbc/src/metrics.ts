@@ -1,4 +1,4 @@
-import type { ReasonCounts } from '@drawbridge/core';
+import { type ReasonCounts, stageOf } from '@drawbridge/core';
 import type { MediaRelay } from '@drawbridge/media-relay';
 import type { Metrics } from '@drawbridge/service';
 import type { FlowTable, StreamListener, Transactions } from '@drawbridge/sip';
@@ -51,11 +51,12 @@ const NONE = {};
 export function registerMetrics(metrics: Metrics, s: MetricsSources): void {
   metrics.counterFrom(
     'drawbridge_reason_total',
-    'Messages, calls and packets dropped, rejected or ended, by reason',
-    ['reason'],
+    'Messages, calls and packets dropped, rejected or ended, by reason and the stage that gave it',
+    ['reason', 'stage'],
     function* () {
       const relay = s.relay.stats().reasons;
-      for (const [reason, n] of s.counts.entries()) yield [{ reason }, n + (relay.get(reason) ?? 0)];
+      for (const [reason, n] of s.counts.entries())
+        yield [{ reason, stage: stageOf(reason) }, n + (relay.get(reason) ?? 0)];
     },
   );
   metrics.counterFrom('drawbridge_requests_total', 'Requests received, by method', ['method'], () =>

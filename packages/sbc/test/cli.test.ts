@@ -163,8 +163,8 @@ t.test('subscribers, bindings, metrics, drain: the commands against a border tha
 
   const metrics = await (await fetch(`${base}/metrics`)).text();
   for (const wanted of [
-    /^drawbridge_reason_total\{reason="challenge"\} 1$/m,
-    /^drawbridge_reason_total\{reason="clock-jump"\} 0$/m,
+    /^drawbridge_reason_total\{reason="challenge",stage="authenticate"\} 1$/m,
+    /^drawbridge_reason_total\{reason="clock-jump",stage="any"\} 0$/m,
     /^drawbridge_requests_total\{method="REGISTER"\} 2$/m,
     /^drawbridge_bindings 1$/m,
     /^drawbridge_subscribers 1$/m,
