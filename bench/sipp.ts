@@ -18,6 +18,8 @@ export interface SippLoad {
   readonly core: number;
   /** What the digest's uri names, without `sip:`; SIPp's own choice is the address it sends to, which is not the Request-URI. */
   readonly authUri?: string | undefined;
+  /** Lines of fields that the scenario takes in order, one per call. */
+  readonly fields?: string | undefined;
 }
 
 /** Runs a SIPp scenario to its end and reads the last row of its statistics. Throws when SIPp itself fails to run. */
@@ -26,7 +28,7 @@ export async function sippLoad(shop: Workshop, load: SippLoad): Promise<SippRun>
   const sipp = shop.start(
     [
       'timeout',
-      '90',
+      '180',
       'sipp',
       load.target,
       '-sf',
@@ -47,7 +49,7 @@ export async function sippLoad(shop: Workshop, load: SippLoad): Promise<SippRun>
       '-recv_timeout',
       '8000',
       '-timeout',
-      '80',
+      '170',
       '-trace_stat',
       '-stf',
       csv,
@@ -56,6 +58,7 @@ export async function sippLoad(shop: Workshop, load: SippLoad): Promise<SippRun>
       '-timer_resol',
       '10',
       ...(load.authUri === undefined ? [] : ['-auth_uri', load.authUri]),
+      ...(load.fields === undefined ? [] : ['-inf', load.fields]),
     ],
     { core: load.core, log: `${load.name}.log` },
   );
