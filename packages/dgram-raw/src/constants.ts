@@ -32,6 +32,5 @@ export const MSG_DONTWAIT = 0x40;
 export const MSG_WAITFORONE = 0x10000;
 export const MSG_TRUNC = 0x20;
 
-
 export const EPOLLIN = 1;
 export const EPOLL_CTL_ADD = 1;
