@@ -235,6 +235,24 @@ tap.test('serial forking goes by falling q', async t => {
   settled(t, world);
 });
 
+tap.test('the best failure of a serial search counts, whichever group gave it', async t => {
+  const world = new BorderWorld({ config: { calls: { forking: 'serial' } } });
+  const alice = world.phone('alice', { at: '198.51.100.1:5060' }).register();
+  const low = world.phone('bob', { at: '198.51.100.2:5060', inner: '172.16.5.9:5060' });
+  low.register({ contact: `<${low.contact}>;q=0.2` });
+  const high = world.phone('bob', { at: '198.51.100.3:5060', inner: '172.16.5.10:5060' });
+  high.register({ contact: `<${high.contact}>;q=0.9` });
+  const a = alice.invite('sip:bob@example.org');
+  high.called().answer(486);
+  high.next('ACK');
+  low.called().answer(480);
+  low.next('ACK');
+  a.expect(486);
+  alice.send(a.text('ACK', { branch: a.branch }));
+  t.equal(world.take('call-ended')[0]?.cause, 'busy');
+  settled(t, world);
+});
+
 tap.test('nobody answers: CANCEL to the callee, a final to the caller', async t => {
   const { world, alice, bob } = pair({ config: { calls: { noAnswer: '20s' } } });
   const a = alice.invite('sip:bob@example.org');

@@ -76,7 +76,6 @@ export function startCall(shard: Shard, inbound: Inbound, targets: readonly Targ
 /** The next group of a serial search: the INVITE is read again from its transaction. */
 function startNextGroup(call: Call, now: Mono, tx: Tx): void {
   const { aside } = call.shard;
-  call.best = undefined;
   aside.parse(call.invite.request);
   ring(call, aside, now, tx);
 }

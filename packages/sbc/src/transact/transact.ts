@@ -1,9 +1,7 @@
-import { drop, PASS, reply, type Verdict } from '@drawbridge/core';
+import { PASS, reply, type Verdict } from '@drawbridge/core';
 import { MATCH } from '@drawbridge/sip';
 import type { Inbound } from '../inbound.js';
 import type { Shard } from '../shard.js';
-
-const DONE: Verdict = drop('retransmission');
 
 /**
  * Message → transaction event. A request passes when it is new, or an ACK that no transaction wanted; a CANCEL is
@@ -25,8 +23,6 @@ export function transact(shard: Shard, inbound: Inbound): Verdict | 'absorbed' {
       return reply(481, 'stray-cancel');
     case MATCH.absorbed:
       return 'absorbed';
-    default:
-      return DONE;
   }
 }
 
