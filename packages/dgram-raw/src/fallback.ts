@@ -11,8 +11,8 @@ import {
   type Rx,
   type Via,
 } from '@drawbridge/core';
+import { bindError } from './bind-error.js';
 import { SocketError } from './errors.js';
-import { bindError } from './socket.js';
 import type { UdpCounters, UdpListener, UdpOptions } from './udp.js';
 
 const MAX_PAYLOAD = { 4: 65_507, 6: 65_527 } as const;

@@ -1,3 +1,4 @@
+export { bindError } from './bind-error.js';
 export { type AssembledProgram, Assembler, disassemble, HELPER } from './bpf/assembler.js';
 export { ATTACH_TYPE, Bpf, BpfMap, F_MMAPABLE, MAP_TYPE, PROGRAM_TYPE } from './bpf/bpf.js';
 export { steeringProgram } from './bpf/steer.js';

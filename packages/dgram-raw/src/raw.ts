@@ -1,9 +1,10 @@
 import type { Endpoints, Family } from '@drawbridge/core';
+import { bindError } from './bind-error.js';
 import * as C from './constants.js';
 import { KernelError } from './errors.js';
 import { EAGAIN, EINTR, errnoName, type Libc } from './libc.js';
 import { SOCKADDR_WORDS, sockaddrBytes, sockaddrOf, swap16, writeSockaddr } from './sockaddr.js';
-import { bindError, openSocket, setBuffer, setDscp } from './socket.js';
+import { openSocket, setBuffer, setDscp } from './socket.js';
 import { HEADER_BYTES, MessageVector } from './vector.js';
 
 const IPV4_HEADER = 20;

@@ -12,9 +12,8 @@ import {
   type Rx,
   type Via,
 } from '@drawbridge/core';
-import { SocketError } from 'node-dgram-raw';
+import { bindError, SocketError } from 'node-dgram-raw';
 import { FRAME, type FramingLimits } from '../flow/framer.js';
-import { listenError } from './listen-error.js';
 import { Stream } from './stream.js';
 import type { StreamCounters, StreamListener, StreamListenerOptions } from './stream-options.js';
 
@@ -29,7 +28,7 @@ export async function openStreamListener(options: StreamListenerOptions): Promis
   const at = { address, port: options.port };
   const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 });
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error.code ?? error.message, at)));
+    server.once('error', (error: NodeJS.ErrnoException) => reject(bindError(error.code ?? error.message, at, 'TCP')));
     server.listen(
       { host: address, port: options.port, exclusive: true, ipv6Only: address.includes(':'), backlog: 1024 },
       () => {
