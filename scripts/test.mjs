@@ -1,11 +1,13 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { check } from './check.mjs';
-import { countTap } from './count-tap.mjs';
 import { preparePeers } from './peers.mjs';
 import { Failure, node, root, run, step } from './process.mjs';
+import { readTap } from './read-tap.mjs';
 
 const TAP = join(root, 'node_modules/tap/dist/esm/run.mjs');
+/** Failures repeated at the end. */
+const SHOWN = 40;
 const STREAMS = join(root, '.tap/streams');
 
 /** The whole suite; the last line of standard output is `N passed, N failed`. Returns the exit code. */
@@ -13,7 +15,7 @@ export async function test() {
   const ci = process.env.CI === 'true' || process.env.CI === '1';
   rmSync(STREAMS, { recursive: true, force: true });
   mkdirSync(STREAMS, { recursive: true });
-  const sum = { passed: 0, failed: 0, skipped: 0 };
+  const sum = { passed: 0, failed: 0, skipped: 0, failures: [] };
   let clean = true;
   const failing = async work => {
     try {
@@ -36,6 +38,9 @@ export async function test() {
   }
 
   if (!clean && sum.failed === 0) sum.failed = 1;
+  // Once more, after all that scrolled by.
+  for (const failure of sum.failures.slice(0, SHOWN)) console.error(`FAILED ${failure}`);
+  if (sum.failures.length > SHOWN) console.error(`and ${sum.failures.length - SHOWN} more`);
   if (sum.skipped > 0) console.error(`${sum.skipped} skipped`);
   console.log(`${sum.passed} passed, ${sum.failed} failed`);
   return sum.failed === 0 ? 0 : 1;
@@ -46,13 +51,12 @@ async function tap(name, options, files, sum) {
   try {
     await run(node, [TAP, 'run', '--reporter=terse', '--no-color', `--output-file=${stream}`, ...options, ...files]);
   } finally {
-    const count = countTap(existsSync(stream) ? readFileSync(stream, 'utf8') : '');
-    sum.passed += count.passed;
-    sum.failed += count.failed;
-    sum.skipped += count.skipped;
-    console.error(
-      `${name}: ${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped in ${count.files} files`,
-    );
+    const read = readTap(existsSync(stream) ? readFileSync(stream, 'utf8') : '');
+    sum.passed += read.passed;
+    sum.failed += read.failed;
+    sum.skipped += read.skipped;
+    sum.failures.push(...read.failures);
+    console.error(`${name}: ${read.passed} passed, ${read.failed} failed, ${read.skipped} skipped`);
   }
 }
 

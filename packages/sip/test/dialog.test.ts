@@ -211,6 +211,9 @@ t.test('what a dialog keeps does not pin the message it came from', async t => {
     gc();
     return (process.memoryUsage().heapUsed - before) / 500;
   };
+  // What the engine allocates once, when code runs often enough to be compiled, is no dialog's memory.
+  fill([], () => Dialog.asServer(m, 'our-tag', flow));
+  fill([], () => m.get(H.recordRoute));
   const dialog = fill(many, () => Dialog.asServer(m, 'our-tag', flow));
   const pinned = fill([], () => 0);
   const kept: string[] = [];
