@@ -38,6 +38,8 @@ export const AT = {
 } as const;
 
 const PREFIX = 'dbl';
+/** Built by this process so far. */
+let labs = 0;
 
 export class Lab implements AsyncDisposable {
   /** Everything the run writes: configurations, logs, captures, recordings. */
@@ -54,7 +56,7 @@ export class Lab implements AsyncDisposable {
   static build(): Lab {
     sweep();
     endWithSignals();
-    const lab = new Lab(`${PREFIX}${process.pid}`);
+    const lab = new Lab(`${PREFIX}${process.pid}-${labs++}`);
     process.once('exit', lab.#onExit);
     try {
       lab.#wire();
