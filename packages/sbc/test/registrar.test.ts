@@ -1,5 +1,5 @@
 import { Endpoints, type Verdict } from '@drawbridge/core';
-import { answerChallenge, H, headerLine } from '@drawbridge/sip';
+import { answerChallenge, type Flow, H, headerLine } from '@drawbridge/sip';
 import t from 'tap';
 import { type Identity, NOBODY } from '../src/inbound.js';
 import { ACCESS_TCP, ACCESS_UDP, CORE_UDP, contactsOf, PBX, PBX_TWO, parsed, type Sent, World } from './world.js';
@@ -373,27 +373,39 @@ t.test('methods: anyone, authenticated, denied, unknown; ACK and CANCEL are neve
   t.equal(parsed(trusting.take()[0]?.text ?? '').status, 407, 'which says nothing about other flows');
 });
 
+/** What the authenticator says to a request inside a dialog that lives on `flow`. */
+function inDialog(
+  w: World,
+  at: { readonly address: string; readonly port: number },
+  flow: Flow,
+  identity: Identity,
+  method = 'BYE',
+  via = ACCESS_UDP,
+): Verdict {
+  return w.authenticator.authenticateInDialog(
+    {
+      now: w.now,
+      m: parsed(w.request({ method, uri: 'sip:bob@example.org' })),
+      via,
+      peer: Endpoints.of(at),
+      j: 0,
+      realm: w.realms.of(via),
+      identity: NOBODY,
+      trustedEdge: false,
+      flow: undefined,
+      tx: { text: () => false, inPlace: () => false },
+    },
+    flow,
+    identity,
+  );
+}
+
 t.test('in a dialog: its flow and its address pass, others prove themselves', async t => {
   const w = new World();
   const flow = w.flows.of(w.now, ACCESS_UDP, Endpoints.of({ address: '198.51.100.7', port: 40001 }), 0);
   if (flow === undefined) return t.fail('control');
   const from = (address: string, port: number, identity: Identity, method = 'BYE', via = ACCESS_UDP): Verdict =>
-    w.authenticator.authenticateInDialog(
-      {
-        now: w.now,
-        m: parsed(w.request({ method, uri: 'sip:bob@example.org' })),
-        via,
-        peer: Endpoints.of({ address, port }),
-        j: 0,
-        realm: w.realms.of(via),
-        identity: NOBODY,
-        trustedEdge: false,
-        flow: undefined,
-        tx: { text: () => false, inPlace: () => false },
-      },
-      flow,
-      identity,
-    );
+    inDialog(w, { address, port }, flow, identity, method, via);
   const alice: Identity = { kind: 'subscriber', user: 'alice', domain: 'example.org', aor: 'alice@example.org' };
   t.match(from('198.51.100.7', 40001, alice), { do: 'pass' });
   t.match(from('198.51.100.7', 50000, alice), { do: 'pass' }, 'a NAT has rebound');
@@ -409,6 +421,32 @@ t.test('in a dialog: its flow and its address pass, others prove themselves', as
     from('10.0.0.5', 7777, { kind: 'peer', domain: 'pbx.example.net' }, 'BYE', CORE_UDP),
     { do: 'pass' },
     'another port of the trunk',
+  );
+});
+
+t.test('in a dialog of an upstream’s subscriber: a phone moves by registering from where it went', async t => {
+  const w = new World();
+  const flow = w.flows.of(w.now, ACCESS_UDP, Endpoints.of({ address: '198.51.100.7', port: 40001 }), 0);
+  if (flow === undefined) return t.fail('control');
+  const carol: Identity = {
+    kind: 'subscriber',
+    user: 'carol',
+    domain: 'pbx.example.net',
+    aor: 'carol@pbx.example.net',
+  };
+  const bye = (address: string, identity = carol): Verdict => inDialog(w, { address, port: 40001 }, flow, identity);
+  t.match(bye('198.51.100.8'), { do: 'reply', status: 403, reason: 'wrong-source' });
+  w.receive(w.request(UPSTREAM), '198.51.100.8:40001');
+  const [out] = w.take();
+  const ours = parsed(out?.text ?? '').get(H.contact);
+  t.match(bye('198.51.100.8'), { do: 'reply', status: 403 }, 'the upstream has not said yes');
+  answer(w, out, '200 OK', headerLine('Contact', ours));
+  t.match(bye('198.51.100.8'), { do: 'pass' });
+  t.match(bye('198.51.100.9'), { do: 'reply', status: 403 }, 'nobody registered from there');
+  t.match(
+    bye('198.51.100.8', { ...carol, user: 'dave', aor: 'dave@pbx.example.net' }),
+    { do: 'reply', status: 403 },
+    'carol did, not dave',
   );
 });
 

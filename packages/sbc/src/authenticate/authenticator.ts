@@ -74,8 +74,8 @@ export class Authenticator {
       return this.#m.domains.isPeerOf(identity.domain, via, peer, j) ? PASS : reply(403, 'wrong-source');
     if (identity.kind === 'none') return reply(403, 'wrong-source');
     const domain = this.#m.domains.lookup(identity.domain);
-    // An upstream's subscriber has no password here; the way to move is to register again from the new address.
-    if (domain?.kind !== 'local') return reply(403, 'wrong-source');
+    // An upstream's subscriber has no password here: it moves by registering from where it went.
+    if (domain?.kind !== 'local') return this.#registeredAt(identity.aor, inbound) ? PASS : reply(403, 'wrong-source');
     return this.#prove(inbound, 'proxy', domain, user => user === identity.user);
   }
 
@@ -118,12 +118,7 @@ export class Authenticator {
     const { domain } = claimed;
     if (domain.kind === 'upstream') {
       // The upstream challenges the call itself; we only keep strangers from using it.
-      if (
-        !registered &&
-        !this.#m.registrar.bindings.of(claimed.aor).some(b => b.flow.peer.sameAddress(b.flow.j, peer, j))
-      ) {
-        return reply(403, 'not-registered');
-      }
+      if (!registered && !this.#registeredAt(claimed.aor, inbound)) return reply(403, 'not-registered');
       inbound.identity = subscriber(claimed);
       return PASS;
     }
@@ -132,6 +127,11 @@ export class Authenticator {
       return PASS;
     }
     return this.#prove(inbound, 'proxy', domain, user => user === claimed.user);
+  }
+
+  /** A phone of this AoR has registered from this address, on whatever port. */
+  #registeredAt(aor: string, { peer, j }: Inbound): boolean {
+    return this.#m.registrar.bindings.of(aor).some(b => b.flow.peer.sameAddress(b.flow.j, peer, j));
   }
 
   /** Digest against our own subscribers. `owns` decides whether the proven user may say what the request says. */
