@@ -355,9 +355,17 @@ t.test(
     const store = await openLmdbStore(process.argv[1]);
     await store.write([{ key: 'kept', value: 'yes' }]);
     let failed;
+    const write = n => store.write([{ key: 'k' + n, value: 'x'.repeat(2000) }]).catch(e => { failed = e; });
     for (let i = 0; i < 400 && failed === undefined; i++) {
-      await store.write([{ key: 'k' + i, value: 'x'.repeat(20000) }]).catch(e => { failed = e; });
+      // At once, in the next turn and in the one after, as registrations come.
+      const all = [write(10 * i), write(10 * i + 1)];
+      await new Promise(resolve => setImmediate(resolve));
+      all.push(write(10 * i + 2), write(10 * i + 3));
+      await new Promise(resolve => setImmediate(resolve));
+      all.push(write(10 * i + 4));
+      await Promise.all(all);
     }
+    await new Promise(resolve => setTimeout(resolve, 50));
     const kept = await store.find('kept');
     console.log(JSON.stringify({ name: failed?.name, reason: failed?.reason, message: failed?.message, kept: kept?.value }));
     process.exit(0);`;
