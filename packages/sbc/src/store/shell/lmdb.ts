@@ -40,7 +40,15 @@ export async function openLmdbStore(folder: string, o: LmdbOptions = {}): Promis
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     if (existsSync(path)) recovered = await proofRead(path, o.wall ?? Date.now);
-    const db = open<string, Key>({ path, noSubdir: true, encoding: 'string', useVersions: true, maxDbs: 1 });
+    const db = open<string, Key>({
+      path,
+      noSubdir: true,
+      encoding: 'string',
+      useVersions: true,
+      maxDbs: 1,
+      // Else a failed commit also rejects a promise of lmdb's own that nobody holds, which would end the process.
+      eventTurnBatching: false,
+    });
     return new LmdbStore(db, recovered === undefined ? { path } : { path, recovered }, o.watchEveryMs ?? 1000);
   } catch (error) {
     throw failure(error, folder);
@@ -119,11 +127,13 @@ class LmdbStore implements Store {
     this.#version = version;
     try {
       await this.#db.batch(() => {
-        for (const { key, json } of encoded)
-          quiet(json === null ? this.#db.remove(key) : this.#db.put(key, json, version));
-        quiet(this.#db.put(VERSION, String(version), version));
-        quiet(this.#db.put([LOG, version, this.#writer], JSON.stringify(encoded.map(e => e.key)), version));
-        quiet(this.#db.remove([LOG, version - LOG_LENGTH, this.#writer]));
+        for (const { key, json } of encoded) {
+          if (json === null) this.#db.remove(key);
+          else this.#db.put(key, json, version);
+        }
+        this.#db.put(VERSION, String(version), version);
+        this.#db.put([LOG, version, this.#writer], JSON.stringify(encoded.map(e => e.key)), version);
+        this.#db.remove([LOG, version - LOG_LENGTH, this.#writer]);
       });
     } catch (error) {
       throw failure(await underlying(error), this.opened.path);
@@ -199,11 +209,6 @@ class LmdbStore implements Store {
   #check(): void {
     if (this.#closed) throw new StoreError('closed', 'The store is closed.');
   }
-}
-
-/** A write inside a batch rejects too when the batch does, and the batch is the one that is awaited. */
-function quiet(write: Promise<boolean>): void {
-  write.catch(() => {});
 }
 
 /** A failed commit rejects with a wrapper whose `commitError` is a promise of the reason, and that only by rejecting. */
