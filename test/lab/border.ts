@@ -35,24 +35,32 @@ const DEFAULTS: Settings = {
   log: '{ level: debug, personal: plain }',
 };
 
+export interface BorderOptions {
+  /** Gives the store and the call records a disk of their own, this large; it goes with the process. */
+  readonly diskBytes?: number;
+}
+
 export class Border implements AsyncDisposable {
   readonly folder: string;
   readonly #lab: Lab;
   readonly #bridge: Bridge;
+  readonly #diskBytes: number | undefined;
   #child: Child | undefined;
 
-  private constructor(lab: Lab, folder: string, bridge: Bridge) {
+  private constructor(lab: Lab, folder: string, bridge: Bridge, options: BorderOptions) {
     this.#lab = lab;
     this.folder = folder;
     this.#bridge = bridge;
+    this.#diskBytes = options.diskBytes;
   }
 
-  static async start(lab: Lab, settings: Settings = {}): Promise<Border> {
+  static async start(lab: Lab, settings: Settings = {}, options: BorderOptions = {}): Promise<Border> {
     const folder = lab.room(`border-${borders++}`);
+    const disk = options.diskBytes === undefined ? folder : lab.room(join(`border-${borders - 1}`, DISK));
     const all: Settings = {
       ...DEFAULTS,
-      store: `{ kind: lmdb, path: "${folder}/store" }`,
-      cdr: `{ file: "${folder}/cdr.jsonl" }`,
+      store: `{ kind: lmdb, path: "${disk}/store" }`,
+      cdr: `{ file: "${disk}/cdr.jsonl" }`,
       ...settings,
     };
     writeFileSync(
@@ -61,9 +69,14 @@ export class Border implements AsyncDisposable {
         .map(([key, value]) => `${key}: ${value}\n`)
         .join(''),
     );
-    const border = new Border(lab, folder, await lab.bridge('pub'));
+    const border = new Border(lab, folder, await lab.bridge('pub'), options);
     await border.up();
     return border;
+  }
+
+  /** A file on the border's own disk, as it is seen from outside its mount namespace. */
+  onDisk(name: string): string {
+    return `/proc/${this.#child?.pid}/root${join(this.folder, DISK, name)}`;
   }
 
   get log(): string {
@@ -72,11 +85,10 @@ export class Border implements AsyncDisposable {
 
   /** Starts it (again, after `kill`) on the same configuration and store. */
   async up(): Promise<void> {
-    const child = new Child(
-      this.#lab.inside('pub', process.execPath, [PROGRAM, 'up', '-c', join(this.folder, 'drawbridge.yaml')]),
-      this.log,
-      { cwd: this.folder },
-    );
+    const program = [process.execPath, PROGRAM, 'up', '-c', join(this.folder, 'drawbridge.yaml')] as const;
+    const [command, ...args] =
+      this.#diskBytes === undefined ? program : ownDisk(join(this.folder, DISK), this.#diskBytes, program);
+    const child = new Child(this.#lab.inside('pub', command, args), this.log, { cwd: this.folder });
     this.#child = child;
     await eventually(2000, 'the border to be ready', async () => {
       if (child.code !== undefined)
@@ -164,3 +176,11 @@ export class Border implements AsyncDisposable {
 }
 
 let borders = 0;
+
+const DISK = 'disk';
+
+/** The program in a mount namespace of its own with a file system of that size at `path`; the process id stays. */
+function ownDisk(path: string, bytes: number, program: readonly string[]): [string, ...string[]] {
+  const script = 'mount -t tmpfs -o "size=$1" none "$0" && shift && exec "$@"';
+  return ['unshare', '--mount', '--propagation', 'private', 'sh', '-c', script, path, String(bytes), ...program];
+}

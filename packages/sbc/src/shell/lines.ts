@@ -11,6 +11,8 @@ export class LineFile implements LineSink {
   #lines: string[] = [];
   #done: ((error: Error | undefined) => void)[] = [];
   #busy: Promise<void> | undefined;
+  /** The last write failed, and may have left the beginning of a line. */
+  #torn = false;
 
   constructor(file: FileHandle) {
     this.#file = file;
@@ -31,14 +33,16 @@ export class LineFile implements LineSink {
   async #pump(): Promise<void> {
     while (this.#lines.length > 0) {
       await new Promise(resolve => setTimeout(resolve, GATHER_MS));
-      const text = this.#lines.join('');
+      const text = (this.#torn ? '\n' : '') + this.#lines.join('');
       const done = this.#done;
       this.#lines = [];
       this.#done = [];
       let failure: Error | undefined;
       try {
         await this.#file.appendFile(text);
+        this.#torn = false;
       } catch (error) {
+        this.#torn = true;
         failure = error instanceof Error ? error : new Error(String(error));
       }
       for (const d of done) d(failure);
