@@ -1,5 +1,6 @@
 import { buildReply, H, headerLine } from '@drawbridge/sip';
 import t from 'tap';
+import { NatPatience } from '../src/registrar/nat.js';
 import { contactsOf, parsed, type Sent, World } from './world.js';
 
 /** A NAT with one idle time for UDP, and one phone behind it. */
@@ -120,6 +121,18 @@ for (const [seconds, samePort] of [
     },
   );
 }
+
+t.test('a NAT that forgets about when the first long gap is tried is asked for less the next time', async t => {
+  const patience = (died: number): number | undefined => {
+    const nat = new NatPatience('udp 198.51.100.7', { min: 15_000, max: 180_000, start: 30_000 });
+    t.equal(nat.next, 30_000, 'control: where the search begins');
+    nat.died(died);
+    return nat.next;
+  };
+  t.equal(patience(30_000), 15_000);
+  t.equal(patience(30_070), 15_000, 'the question came a moment late');
+  t.equal(patience(60_000), 30_000, 'a phone that was silent for longer has said nothing about 30 s');
+});
 
 t.test('no keepalive at all: the control that shows the model NAT forgetting', async t => {
   const { w, phones } = world({ keepalive: { min: '180s', max: '180s', start: '180s' } });

@@ -44,7 +44,7 @@ export class NatPatience {
     const { min, max, start } = this.#o;
     if (this.good >= max || this.bad <= min) return undefined;
     // Anything holds for less than the shortest interval: only from there on is it news.
-    if (this.good < min * 0.95) return this.bad > start ? start : min;
+    if (this.good < min * 0.95) return this.bad > start * STEP ? start : min;
     if (this.bad === Number.POSITIVE_INFINITY) return Math.min(max, this.good * STEP);
     return this.bad / this.good > STEP ? Math.max(min, Math.sqrt(this.good * this.bad)) : undefined;
   }
