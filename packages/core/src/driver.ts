@@ -41,6 +41,8 @@ export class Driver<E, A> {
   readonly #core: Core<E, A>;
   readonly #m: DriverModules<E>;
   readonly #tx: Tx;
+  /** Ids and answers in turn, until the microtask that hands them over. */
+  #answers: (AskId | A)[] = [];
   #timer: NodeJS.Timeout | undefined;
   #timerDue = Number.POSITIVE_INFINITY;
   #refused = 0;
@@ -79,9 +81,17 @@ export class Driver<E, A> {
     this.#turn(() => {});
   }
 
-  /** The outside's reply to a question that left as an event. */
+  /** The outside's reply to a question that left as an event. Those that come together (one commit's) are one turn, so that what they send leaves together. */
   answer(id: AskId, answer: A): void {
-    this.#turn(now => this.#core.handleAnswer(now, id, answer, this.#tx));
+    this.#answers.push(id, answer);
+    if (this.#answers.length > 2) return;
+    queueMicrotask(() => {
+      const list = this.#answers;
+      this.#answers = [];
+      this.#turn(now => {
+        for (let i = 0; i < list.length; i += 2) this.#answered(now, list[i] as AskId, list[i + 1] as A);
+      });
+    });
   }
 
   /** Runs work of the shell's (API calls, reload) as a turn of its own, with a `Tx`. */
@@ -93,6 +103,15 @@ export class Driver<E, A> {
     this.#closed = true;
     if (this.#timer !== undefined) clearTimeout(this.#timer);
     await Promise.all(this.#m.listeners.map(l => l.close()));
+  }
+
+  /** A fault with one answer keeps no other from being heard. */
+  #answered(now: Mono, id: AskId, answer: A): void {
+    try {
+      this.#core.handleAnswer(now, id, answer, this.#tx);
+    } catch (error) {
+      this.#m.onFault(error);
+    }
   }
 
   #turn(work: (now: Mono) => void): void {

@@ -149,7 +149,13 @@ t.test('a turn is: work, events in order, every listener flushed', async t => {
   s.driver.run((_now, tx) => void tx.text(0, PEER, 0, 'from the shell'));
   t.same(s.taken(), ['udp text 0 5060 from the shell', 'udp flush', 'tcp flush']);
   s.driver.answer(7, 'yes');
-  t.same(s.taken(), ['answer 7 yes', 'event answered 7', 'udp flush', 'tcp flush']);
+  s.driver.answer(8, 'no');
+  t.same(s.taken(), [], 'answers of one commit wait for each other');
+  await Promise.resolve();
+  t.same(s.taken(), ['answer 7 yes', 'answer 8 no', 'event answered 7', 'event answered 8', 'udp flush', 'tcp flush']);
+  s.driver.answer(9, 'again');
+  await Promise.resolve();
+  t.same(s.taken(), ['answer 9 again', 'event answered 9', 'udp flush', 'tcp flush']);
   s.listeners[1]?.sink?.flow(0x0501, 'closed');
   t.same(s.taken(), ['flow 1 true closed', 'udp flush', 'tcp flush']);
   await s.driver.close();

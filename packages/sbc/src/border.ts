@@ -66,6 +66,7 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
       trustedEdge: false,
       flow: undefined,
       tx: nothing,
+      target: undefined,
     };
     modules.flows.onDead((now, flow) => modules.registrar.onFlowDead(now, flow));
   }
@@ -190,6 +191,7 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
     inbound.trustedEdge = false;
     inbound.flow = undefined;
     inbound.tx = tx;
+    inbound.target = undefined;
     this.#way(inbound, text);
   }
 

@@ -114,7 +114,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
     const domains = new Domains(made.domains, realms, aliases);
     const subscribers = new Subscribers();
     for await (const r of store.load(SUBSCRIBER_PREFIX)) subscribers.apply(r.key, r.value);
-    const stopWatching = store.watch(change => void subscribers.apply(change.key, change.value));
+    const stopWatching = store.watch(change => void subscribers.apply(change.key, change.value), SUBSCRIBER_PREFIX);
     closing.push(async () => stopWatching());
     const demo =
       config.domains === undefined ? await demoSubscribers(primary, modules.credentialsPath ?? CREDENTIALS, warn) : [];

@@ -1,5 +1,5 @@
 import type { Endpoints, Mono, Tx, Via } from '@drawbridge/core';
-import type { Flow, MessageView } from '@drawbridge/sip';
+import { type Flow, type MessageView, parseUri, type SipUri } from '@drawbridge/sip';
 import type { Realm } from './realms.js';
 
 /** Who sent a request, as far as it is proven. */
@@ -27,4 +27,11 @@ export interface Inbound {
   /** Made only once proof or a known address allows; looked up, never created, before that. */
   flow: Flow | undefined;
   tx: Tx;
+  /** The Request-URI in its parts, once somebody asked. */
+  target?: SipUri | undefined;
+}
+
+export function targetOf(inbound: Inbound): SipUri | undefined {
+  inbound.target ??= parseUri(inbound.m.uri);
+  return inbound.target;
 }

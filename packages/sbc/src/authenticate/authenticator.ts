@@ -1,8 +1,8 @@
 import { PASS, type Reason, reply, type Verdict } from '@drawbridge/core';
-import { type DigestServer, type Flow, H, headerLine, parseNameAddr, parseUri } from '@drawbridge/sip';
+import { type DigestServer, type Flow, H, headerLine, parseNameAddr } from '@drawbridge/sip';
 import type { Config, MethodPolicy } from '../config.js';
 import type { Addressed, Domain, Domains, LocalDomain, UpstreamDomain } from '../domains.js';
-import { type Identity, type Inbound, NOBODY } from '../inbound.js';
+import { type Identity, type Inbound, NOBODY, targetOf } from '../inbound.js';
 import type { Registrar } from '../registrar/registrar.js';
 import type { Subscribers } from '../subscribers.js';
 
@@ -30,6 +30,8 @@ export class Authenticator {
   readonly #o: AuthenticatorOptions;
   readonly #m: AuthenticatorModules;
   readonly #policies: ReadonlyMap<string, MethodPolicy>;
+  readonly #digests = new Map<Domain, DigestServer>();
+
   constructor(options: AuthenticatorOptions, modules: AuthenticatorModules) {
     this.#o = options;
     this.#m = modules;
@@ -81,7 +83,7 @@ export class Authenticator {
 
   /** RFC 3261 §10.3 steps 1 to 4. */
   #register(inbound: Inbound): Verdict {
-    const domain = this.#m.domains.lookup(parseUri(inbound.m.uri)?.host ?? '');
+    const domain = this.#m.domains.lookup(targetOf(inbound)?.host ?? '');
     if (domain === undefined) return reply(404, 'unknown-domain');
     if (domain.kind === 'local') return this.#prove(inbound, 'www', domain, undefined);
     const { now, via, peer, j } = inbound;
@@ -97,7 +99,7 @@ export class Authenticator {
     const { now, m, peer, j } = inbound;
     const realm = this.#m.registrar.upstreamRealm(domain.name);
     if (realm === undefined) return reply(503, 'unproven-budget', RETRY);
-    const digest = this.#m.digestOf(domain);
+    const digest = this.#digestOf(domain);
     const seen = digest.verify(m, 'www', realm, peer, j, () => undefined);
     if (!seen.ok && seen.proven) {
       if (!this.#m.registrar.admitsProven(now)) return reply(503, 'unproven-budget', RETRY);
@@ -142,9 +144,14 @@ export class Authenticator {
     owns: ((user: string) => boolean) | undefined,
   ): Verdict {
     const { m, peer, j } = inbound;
-    const verdict = this.#m
-      .digestOf(domain)
-      .verify(m, kind, domain.name, peer, j, user => this.#m.subscribers.get(user, domain.name)?.credentials);
+    const verdict = this.#digestOf(domain).verify(
+      m,
+      kind,
+      domain.name,
+      peer,
+      j,
+      user => this.#m.subscribers.get(user, domain.name)?.credentials,
+    );
     if (!verdict.ok) {
       if (verdict.reason === 'malformed-credentials') return reply(400, verdict.reason);
       return this.#challenge(inbound, kind, domain, verdict.reason, verdict.stale);
@@ -163,8 +170,17 @@ export class Authenticator {
     return reply(
       kind === 'www' ? 401 : 407,
       reason,
-      this.#m.digestOf(domain).challenge(kind, domain.name, inbound.peer, inbound.j, stale),
+      this.#digestOf(domain).challenge(kind, domain.name, inbound.peer, inbound.j, stale),
     );
+  }
+
+  #digestOf(domain: Domain): DigestServer {
+    let digest = this.#digests.get(domain);
+    if (digest === undefined) {
+      digest = this.#m.digestOf(domain);
+      this.#digests.set(domain, digest);
+    }
+    return digest;
   }
 
   #allow(): string {

@@ -1,7 +1,7 @@
 import { type Mono, reply, type Verdict } from '@drawbridge/core';
 import { H, headerLine, parseNameAddr, parseUri, type SipUri } from '@drawbridge/sip';
 import type { NextHop, UpstreamDomain } from '../domains.js';
-import type { Inbound } from '../inbound.js';
+import { type Inbound, targetOf } from '../inbound.js';
 import type { Binding } from '../registrar/binding.js';
 import type { Shard } from '../shard.js';
 import type { Plan, Target } from './plan.js';
@@ -11,7 +11,7 @@ const RETRY = headerLine('Retry-After', '10');
 /** Request + identity → plan. Requests go only to registered contacts and configured peers: there is no open relay. */
 export function decide(shard: Shard, inbound: Inbound): Plan | Verdict {
   const { m } = inbound;
-  const uri = parseUri(m.uri);
+  const uri = targetOf(inbound);
   if (uri === undefined)
     return m.uri.includes(':') && !/^sips?:/i.test(m.uri)
       ? reply(416, 'unsupported-scheme')

@@ -1,9 +1,9 @@
-import { type Mono, Waiting } from '@drawbridge/core';
+import { type Mono, own, Waiting } from '@drawbridge/core';
 import type { Flow } from '@drawbridge/sip';
 
 /**
  * One contact of an address-of-record (RFC 3261 §10), and the flow it was seen on: the only way back to it.
- * Every string is owned. It waits on the shard's wheel for its expiry.
+ * Every string is owned: what it is made of and refreshed with may be slices of a message. It waits on the shard's wheel for its expiry.
  */
 export class Binding extends Waiting {
   /** `user@domain`, canonical. */
@@ -34,28 +34,46 @@ export class Binding extends Waiting {
 
   constructor(made: BindingFields, onExpiry: (now: Mono, b: Binding) => void) {
     super();
-    this.aor = made.aor;
+    this.aor = own(made.aor);
     this.domain = made.domain;
     this.kind = made.kind;
-    this.opaque = made.opaque;
-    this.contact = made.contact;
-    this.params = made.params;
+    this.opaque = own(made.opaque);
+    this.contact = own(made.contact);
+    this.params = own(made.params);
     this.flow = made.flow;
     this.expires = made.expires;
     this.registered = made.registered;
     this.q = made.q;
-    this.callId = made.callId;
+    this.callId = own(made.callId);
     this.cseq = made.cseq;
-    this.instance = made.instance;
+    this.instance = own(made.instance);
     this.regId = made.regId;
     this.path = made.path;
-    this.userAgent = made.userAgent;
+    this.userAgent = own(made.userAgent);
     this.#gone = onExpiry;
+  }
+
+  /** The same contact registered again, over whatever flow. Texts that are as they were stay the same objects. */
+  renew(by: BindingFields): void {
+    this.contact = kept(this.contact, by.contact);
+    this.params = kept(this.params, by.params);
+    this.expires = by.expires;
+    this.q = by.q;
+    this.callId = kept(this.callId, by.callId);
+    this.cseq = by.cseq;
+    this.instance = kept(this.instance, by.instance);
+    this.regId = by.regId;
+    this.path = by.path;
+    this.userAgent = kept(this.userAgent, by.userAgent);
   }
 
   override onDue(now: Mono): void {
     this.#gone(now, this);
   }
+}
+
+function kept(known: string, now: string): string {
+  return known === now ? known : own(now);
 }
 
 /** Shared by all that have none. */

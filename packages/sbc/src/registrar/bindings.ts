@@ -77,16 +77,7 @@ export class Bindings {
       b.flow = fields.flow;
       this.#joinFlow(b);
     }
-    b.contact = fields.contact;
-    b.params = fields.params;
-    b.expires = fields.expires;
-    b.q = fields.q;
-    b.callId = fields.callId;
-    b.cseq = fields.cseq;
-    b.instance = fields.instance;
-    b.regId = fields.regId;
-    b.path = fields.path;
-    b.userAgent = fields.userAgent;
+    b.renew(fields);
     this.#m.wheel.arm(b, b.expires);
     batch.push(this.#record(now, b));
     this.#m.onEvent(now, { kind: moved ? 'binding-moved' : 'binding-refreshed', binding: b, sameCallId });

@@ -73,8 +73,9 @@ export class Keepalive {
     if (e.kind === 'binding-ended') return this.#end(e.binding);
     const known = this.#pingers.get(e.binding);
     if (known === undefined) return this.#begin(now, e.binding);
-    known.registered(now, e.kind === 'binding-moved', e.kind !== 'binding-made' && e.sameCallId);
-    if (natKey(e.binding) !== known.nat.key) this.#rehome(known);
+    const moved = e.kind === 'binding-moved';
+    known.registered(now, moved, e.kind !== 'binding-made' && e.sameCallId);
+    if (moved && natKey(e.binding) !== known.nat.key) this.#rehome(known);
   }
 
   /** A binding from the store: nobody knows how long its mapping has been idle, so it is asked soon, but not all at once. */
@@ -137,6 +138,8 @@ class Pinger extends Waiting implements ClientUser {
   readonly #m: KeepaliveModules;
   /** Behind a NAT as far as we can see: the contact isn't where the packets come from. */
   #natted: boolean;
+  /** The contact that `#natted` was found with: a refresh mostly writes the same. */
+  #contact: string;
   #how: 'options' | 'crlf' | 'unknown' = 'unknown';
   /** Silence that is allowed now. */
   #gap = 0;
@@ -154,6 +157,7 @@ class Pinger extends Waiting implements ClientUser {
     this.#o = bounds;
     this.#m = modules;
     this.#natted = isNatted(b);
+    this.#contact = b.contact;
   }
 
   begin(now: Mono, after: number): void {
@@ -174,7 +178,10 @@ class Pinger extends Waiting implements ClientUser {
 
   /** The phone came back with a REGISTER: that tells what a failure meant. */
   registered(now: Mono, moved: boolean, sameCallId: boolean): void {
-    this.#natted = isNatted(this.binding);
+    if (moved || this.#contact !== this.binding.contact) {
+      this.#natted = isNatted(this.binding);
+      this.#contact = this.binding.contact;
+    }
     if (this.#suspect > 0) {
       // Another Call-ID is a phone that was restarted: it was away itself.
       if (sameCallId && (moved || this.#failures >= CONFIRM_AFTER)) this.nat.died(this.#suspect);

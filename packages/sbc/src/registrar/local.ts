@@ -96,17 +96,32 @@ export function registerLocal(
     } else if (bindings.refresh(now, known, fields, batch)) refreshOnly = false;
   }
 
-  const headers = contactLines(now, bindings.of(target.aor)) + headerLine('Date', new Date(m.wall()).toUTCString());
+  const headers = contactLines(now, bindings.of(target.aor)) + dateLine(m.wall());
   if (refreshOnly) {
     if (batch.length > 0) m.journal.put(batch);
     st.reply(now, 200, { headers }, tx);
     return;
   }
+  // Written now: when the commit comes back the request would have to be read again.
+  const written = st.write(200, { headers });
   m.journal.commit(now, batch, (at, ok, later) => {
     // A store that can't write keeps nobody from being called: the binding lives in memory and the failure is counted.
     if (!ok) m.counts.add('store-failed');
-    st.reply(at, 200, { headers }, later ?? m.transactions.tx);
+    st.reply(at, 200, { written }, later ?? m.transactions.tx);
   });
+}
+
+let second = 0;
+let line = '';
+
+/** The same within a second; to format it takes longer than to find the user. */
+function dateLine(wall: number): string {
+  const now = Math.floor(wall / 1000);
+  if (now !== second) {
+    second = now;
+    line = headerLine('Date', new Date(wall).toUTCString());
+  }
+  return line;
 }
 
 /** Steps 6 and 7: order within a Call-ID, and the caps. Undefined: all of it may be applied. */

@@ -2,6 +2,7 @@ import type { Endpoint } from '@drawbridge/core';
 import { parseUri } from '@drawbridge/sip';
 import * as z from 'zod';
 import type { RealmListener, Transport } from '../realms.js';
+import type { StoreValue } from '../store/store.js';
 import { type Binding, type BindingFields, NO_PATH } from './binding.js';
 
 const record = z.object({
@@ -37,35 +38,61 @@ export interface StoredBinding {
   readonly expiresAt: number;
 }
 
-export function writeRecord(b: Binding, listener: RealmListener, expiresAt: number): z.infer<typeof record> {
-  const peer = b.flow.peer.get(b.flow.j);
-  return {
-    v: 1,
-    aor: b.aor,
-    domain: b.domain,
-    kind: b.kind,
-    opaque: b.opaque,
-    contact: b.contact,
-    params: b.params,
-    realm: listener.realm.name,
-    transport: listener.transport,
-    bind: listener.bind.address,
-    address: peer.address,
-    port: peer.port,
-    expiresAt,
-    q: b.q,
-    callId: b.callId,
-    cseq: b.cseq,
-    instance: b.instance,
-    regId: b.regId,
-    path: [...b.path],
-    userAgent: b.userAgent,
-  };
+/** The order of a stored list. */
+const FIELDS = [
+  'v',
+  'aor',
+  'domain',
+  'kind',
+  'opaque',
+  'contact',
+  'params',
+  'realm',
+  'transport',
+  'bind',
+  'address',
+  'port',
+  'expiresAt',
+  'q',
+  'callId',
+  'cseq',
+  'instance',
+  'regId',
+  'path',
+  'userAgent',
+] as const satisfies readonly (keyof z.infer<typeof record>)[];
+
+/** A list in the order of `FIELDS`: without the names it takes little more than half the room, and half the time. */
+export function writeRecord(b: Binding, listener: RealmListener, expiresAt: number): StoreValue {
+  const { flow } = b;
+  return [
+    1,
+    b.aor,
+    b.domain,
+    b.kind,
+    b.opaque,
+    b.contact,
+    b.params,
+    listener.realm.name,
+    listener.transport,
+    listener.bind.address,
+    flow.peer.address(flow.j),
+    flow.peer.port(flow.j),
+    Math.round(expiresAt),
+    b.q,
+    b.callId,
+    b.cseq,
+    b.instance,
+    b.regId,
+    b.path,
+    b.userAgent,
+  ];
 }
 
-/** Undefined for a record that another version wrote or nobody can read. */
+/** Undefined for a record that another version wrote or nobody can read. Earlier ones were objects with the same names. */
 export function readRecord(value: unknown): StoredBinding | undefined {
-  const parsed = record.safeParse(value);
+  const named = Array.isArray(value) ? Object.fromEntries(FIELDS.map((name, i) => [name, value[i]])) : value;
+  const parsed = record.safeParse(named);
   if (!parsed.success) return undefined;
   const r = parsed.data;
   if (parseUri(r.contact) === undefined) return undefined;

@@ -1,4 +1,4 @@
-import { own, type Reason } from '@drawbridge/core';
+import type { Reason } from '@drawbridge/core';
 import {
   type Contact,
   formatParams,
@@ -14,7 +14,7 @@ import {
 } from '@drawbridge/sip';
 import type { Binding } from './binding.js';
 
-/** One contact as the phone asks for it. What a binding keeps of it is owned. */
+/** One contact as the phone asks for it. Its strings are slices of the message: what outlives the batch owns them. */
 export interface WantedContact {
   readonly contact: string;
   /** For comparison, within the batch. */
@@ -66,11 +66,12 @@ export function readRegister(m: MessageView, intervals: Intervals | undefined): 
   if (contacts === undefined || contacts.length > MAX_CONTACTS || m.callId.length > MAX_CALL_ID)
     return { status: 400, reason: 'malformed-header' };
   const given = m.has(H.expires) ? parseExpires(m.get(H.expires)) : undefined;
-  const base = { callId: own(m.callId), cseq: m.cseq, userAgent: own(m.get(H.userAgent).slice(0, 128)) };
+  const { callId, cseq } = m;
+  const userAgent = m.get(H.userAgent).slice(0, 128);
   if (contacts.some(c => c.wildcard)) {
     // §10.2.2: "The REGISTER-specific Contact header field value of "*" … MUST NOT be used unless the Expires header field is present with a value of "0"."
     return contacts.length === 1 && given === 0
-      ? { ...base, wildcard: true, contacts: [] }
+      ? { callId, cseq, wildcard: true, contacts: [], userAgent }
       : { status: 400, reason: 'wildcard-with-expires' };
   }
   const wanted: WantedContact[] = [];
@@ -89,17 +90,17 @@ export function readRegister(m: MessageView, intervals: Intervals | undefined): 
     // §19.1.5: headers embedded in a URI are never acted on, so they aren't kept.
     const kept = uri.headers === '' ? uri : { ...uri, headers: '' };
     wanted.push({
-      contact: own(uri.headers === '' ? c.uri : formatUri(kept)),
+      contact: uri.headers === '' ? c.uri : formatUri(kept),
       uri: kept,
       seconds,
       explicit: asked !== undefined,
       q: c.q,
-      instance: own(c.instance.slice(0, 128)),
+      instance: c.instance.slice(0, 128),
       regId: c.regId,
-      params: own(otherParams(c).slice(0, 512)),
+      params: otherParams(c),
     });
   }
-  return { ...base, wildcard: false, contacts: wanted };
+  return { callId, cseq, wildcard: false, contacts: wanted, userAgent };
 }
 
 /** Seconds granted, -1 when too brief (§10.3 step 7: only above zero, below the minimum and below an hour). */
@@ -111,6 +112,7 @@ function within(asked: number | undefined, o: Intervals): number {
 }
 
 function otherParams(c: Contact): string {
+  if (c.params.size === 0) return '';
   const rest = new Map(c.params);
   rest.delete('q');
   rest.delete('expires');

@@ -107,9 +107,16 @@ export class UpstreamRegistrar {
     const known = this.#bindings.of(aor);
     const contacts = wanted.contacts.map((c): Mapped => {
       const binding = known.find(b => sameContact(b, c));
-      const { uri: _borrowed, ...kept } = c;
       return {
-        wanted: kept,
+        wanted: {
+          contact: own(c.contact),
+          seconds: c.seconds,
+          explicit: c.explicit,
+          q: c.q,
+          instance: own(c.instance),
+          regId: c.regId,
+          params: own(c.params),
+        },
         opaque:
           binding?.opaque ?? this.#derive(`contact ${aor} ${c.regId > 0 ? `${c.instance} ${c.regId}` : c.contact}`),
       };
@@ -122,7 +129,13 @@ export class UpstreamRegistrar {
       st,
       domain,
       aor,
-      wanted: { ...wanted, contacts: [] },
+      wanted: {
+        callId: own(wanted.callId),
+        cseq: wanted.cseq,
+        wildcard: wanted.wildcard,
+        contacts: [],
+        userAgent: own(wanted.userAgent),
+      },
       contacts,
       uri: own(m.uri),
       from: own(

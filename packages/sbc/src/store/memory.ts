@@ -6,6 +6,7 @@ import {
   type StoreOpened,
   type StoreRecord,
   type StoreWrite,
+  Watchers,
 } from './store.js';
 
 interface Kept {
@@ -18,7 +19,7 @@ interface Kept {
 export class MemoryStore implements Store {
   readonly opened: StoreOpened = { path: 'memory' };
   readonly #records = new Map<string, Kept>();
-  readonly #watchers = new Set<(change: StoreChange) => void>();
+  readonly #watchers = new Watchers();
   #version = 0;
   #closed = false;
 
@@ -33,20 +34,20 @@ export class MemoryStore implements Store {
 
   async write(batch: readonly StoreWrite[]): Promise<void> {
     this.#check();
-    const encoded = batch.map(({ key, value }) => {
+    if (batch.length === 0) return;
+    // All or nothing: what can't be written throws before anything is.
+    const encoded: (string | undefined)[] = [];
+    for (const { key, value } of batch) {
       checkKey(key);
-      return { key, json: value === null ? undefined : JSON.stringify(value) };
-    });
-    if (encoded.length === 0) return;
+      encoded.push(value === null ? undefined : JSON.stringify(value));
+    }
     const version = ++this.#version;
-    for (const { key, json } of encoded) {
+    batch.forEach(({ key }, i) => {
+      const json = encoded[i];
       if (json === undefined) this.#records.delete(key);
       else this.#records.set(key, { json, version });
-    }
-    for (const { key, json } of encoded) {
-      for (const changed of this.#watchers)
-        changed({ key, value: json === undefined ? null : JSON.parse(json), version });
-    }
+    });
+    if (this.#watchers.size > 0) batch.forEach(({ key }, i) => void this.#watchers.tell(key, encoded[i], version));
   }
 
   delete(key: string): Promise<void> {
@@ -60,9 +61,9 @@ export class MemoryStore implements Store {
     return kept === undefined ? undefined : { key, value: JSON.parse(kept.json), version: kept.version };
   }
 
-  watch(changed: (change: StoreChange) => void): () => void {
-    this.#watchers.add(changed);
-    return () => void this.#watchers.delete(changed);
+  watch(changed: (change: StoreChange) => void, prefix = ''): () => void {
+    this.#watchers.add(changed, prefix);
+    return () => this.#watchers.delete(changed);
   }
 
   async close(): Promise<void> {

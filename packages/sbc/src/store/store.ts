@@ -40,10 +40,37 @@ export interface Store {
   write(batch: readonly StoreWrite[]): Promise<void>;
   delete(key: string): Promise<void>;
   find(key: string): Promise<StoreRecord | undefined>;
-  /** Every change committed from now on, by any process, in order; returns the way to stop. */
-  watch(changed: (change: StoreChange) => void): () => void;
+  /** Every change committed from now on, by any process, in order, to keys that start with `prefix`; returns the way to stop. */
+  watch(changed: (change: StoreChange) => void, prefix?: string): () => void;
   /** Commits what is under way first. */
   close(): Promise<void>;
+}
+
+/** Who watches what. */
+export class Watchers {
+  readonly #list = new Map<(change: StoreChange) => void, string>();
+
+  get size(): number {
+    return this.#list.size;
+  }
+
+  add(changed: (change: StoreChange) => void, prefix: string): void {
+    this.#list.set(changed, prefix);
+  }
+
+  delete(changed: (change: StoreChange) => void): void {
+    this.#list.delete(changed);
+  }
+
+  clear(): void {
+    this.#list.clear();
+  }
+
+  /** `json` is read for those only who watch the key. */
+  tell(key: string, json: string | undefined, version: number): void {
+    for (const [changed, prefix] of this.#list)
+      if (key.startsWith(prefix)) changed({ key, value: json === undefined ? null : JSON.parse(json), version });
+  }
 }
 
 /** Longest key in bytes of UTF-8. */
@@ -64,7 +91,8 @@ export class StoreError extends Error {
 
 /** Throws a `StoreError` for a key that no store takes. */
 export function checkKey(key: string): void {
-  if (key.length === 0 || Buffer.byteLength(key) > KEY_MAX) {
+  // Three bytes of UTF-8 per UTF-16 unit at most.
+  if (key.length === 0 || (key.length * 3 > KEY_MAX && Buffer.byteLength(key) > KEY_MAX)) {
     throw new StoreError(
       'key-too-long',
       `A key of the store has 1 to ${KEY_MAX} bytes, this one ${Buffer.byteLength(key)}.`,

@@ -24,6 +24,8 @@ export interface ReplyParts {
   readonly phrase?: string | undefined;
   /** Counted. */
   readonly reason?: Reason | undefined;
+  /** The whole reply, from `write`; then the other parts but `reason` are of no effect. */
+  readonly written?: string | undefined;
 }
 
 /** An INVITE whose user neither replies nor gives up for this long gets a 500 from the layer itself. */
@@ -104,9 +106,15 @@ export class ServerTransaction extends Transaction {
         return;
       }
     }
+    this.#reply = o.written ?? this.write(status, o);
+    this.#step(now, event);
+  }
+
+  /** A reply as text, for later: to make it while the request is in hand saves reading that again. */
+  write(status: number, o: ReplyParts): string {
     if (o.toTag !== undefined && this.#toTag === '') this.#toTag = o.toTag;
     const flow = this.flow;
-    this.#reply = buildReply(ctx.view(this.request), status, {
+    return buildReply(this.ctx.view(this.request), status, {
       phrase: o.phrase,
       peer: flow.peer,
       j: flow.j,
@@ -115,7 +123,6 @@ export class ServerTransaction extends Transaction {
       contentType: o.contentType,
       body: o.body,
     });
-    this.#step(now, event);
   }
 
   /** The dialog saw the ACK for the 2xx: no more repetitions, no `onAckMissing`. */

@@ -67,6 +67,8 @@ export class Transactions {
   readonly #ctx: TransactionContext;
   /** The view of the request in hand: a reply in the same turn needs no second parse. */
   #current: MessageView;
+  /** The keys that `matchRequest` looked for, for the `openServer` that follows it. */
+  readonly #asked = { text: '', key: '', merge: '', identity: '' };
 
   constructor(options: TransactionOptions, modules: TransactionModules) {
     this.#maxServer = options.maxServer;
@@ -130,7 +132,8 @@ export class Transactions {
     this.#current = m;
     const method = m.method;
     const ofInvite = method === 'ACK' || method === 'CANCEL';
-    const st = this.#servers.get(serverKey(m, ofInvite ? 'INVITE' : method));
+    const key = serverKey(m, ofInvite ? 'INVITE' : method);
+    const st = this.#servers.get(key);
     this.matched = st;
     if (method === 'ACK') {
       if (st === undefined || st.state === 'accepted') return MATCH.ack;
@@ -146,8 +149,13 @@ export class Transactions {
       st.repeated(now, via, peer, j);
       return MATCH.absorbed;
     }
+    const asked = this.#asked;
+    asked.text = m.text;
+    asked.key = key;
+    asked.identity = identityOf(m);
+    asked.merge = mergeKey(m.uri, asked.identity);
     if (m.toTag === '') {
-      this.matched = this.#byMerge.get(mergeKey(m.uri, identityOf(m)));
+      this.matched = this.#byMerge.get(asked.merge);
       if (this.matched !== undefined && this.matched.method === method) return MATCH.merged;
       this.matched = undefined;
     }
@@ -172,12 +180,22 @@ export class Transactions {
       ctx.counts.add('transaction-limit');
       return undefined;
     }
-    const key = own(serverKey(m, m.method));
+    const asked = this.#asked;
+    if (asked.text !== m.text) {
+      asked.text = m.text;
+      asked.key = serverKey(m, m.method);
+      asked.identity = identityOf(m);
+      asked.merge = mergeKey(m.uri, asked.identity);
+    }
+    // One copy for all that is kept of the request's names; they are cut out of that.
+    const all = own(`${asked.key}\n${asked.merge}`);
+    const key = all.slice(0, asked.key.length);
+    const identity = all.slice(all.length - asked.identity.length);
     const branch = key.startsWith(COOKIE) ? key.slice(0, m.branch.length) : own(m.branch);
-    const st = new ServerTransaction(ctx, now, m, key, branch, own(identityOf(m)), flow, user);
+    const st = new ServerTransaction(ctx, now, m, key, branch, identity, flow, user);
     this.#servers.set(key, st);
     if (st.initial) {
-      st.merge = own(mergeKey(m.uri, st.identity));
+      st.merge = all.slice(asked.key.length + 1);
       this.#byMerge.set(st.merge, st);
     }
     if (trying && m.method === 'INVITE') st.reply(now, 100, {}, tx);

@@ -12,6 +12,7 @@ import {
   type StoreOpened,
   type StoreRecord,
   type StoreWrite,
+  Watchers,
 } from '../store.js';
 
 /** The layout's version stands in the name: another layout is another file, and neither program harms the other's. */
@@ -19,7 +20,7 @@ const FILE = 'drawbridge-1.mdb';
 /** Records have text keys; the store's own keys are numbers and lists, which sort before them. */
 const VERSION = 0;
 const LOG = 1;
-/** Batches that a watcher in another process may lag behind. */
+/** Transactions that a watcher in another process may lag behind. */
 const LOG_LENGTH = 1000;
 const CHUNK = 1000;
 
@@ -81,10 +82,21 @@ async function proofRead(path: string, wall: () => number): Promise<string | und
 
 type Key = string | number | (number | string)[];
 
+interface Encoded {
+  readonly key: string;
+  /** Undefined deletes. */
+  readonly json: string | undefined;
+  readonly version: number;
+}
+
 class LmdbStore implements Store {
   readonly opened: StoreOpened;
   readonly #db: RootDatabase<string, Key>;
-  readonly #watchers = new Set<(change: StoreChange) => void>();
+  readonly #watchers = new Watchers();
+  #gathered: Encoded[] = [];
+  /** Versions under which our last transactions stand in the log. */
+  readonly #logged: number[] = [];
+  #committing: Promise<void> | undefined;
   readonly #writer = randomBytes(6).toString('hex');
   readonly #watchEveryMs: number;
   #version: number;
@@ -116,29 +128,43 @@ class LmdbStore implements Store {
     }
   }
 
+  /** Batches of one turn share a transaction and a line of the log; each has its version. */
   async write(batch: readonly StoreWrite[]): Promise<void> {
     this.#check();
-    const encoded = batch.map(({ key, value }) => {
+    if (batch.length === 0) return;
+    // What can't be written throws before anything of its batch is gathered.
+    const version = Math.max(this.#version, this.#committing === undefined ? this.#committed() : 0) + 1;
+    const encoded = batch.map(({ key, value }): Encoded => {
       checkKey(key);
-      return { key, json: value === null ? null : JSON.stringify(value) };
+      return { key, json: value === null ? undefined : JSON.stringify(value), version };
     });
-    if (encoded.length === 0) return;
-    const version = Math.max(this.#version, this.#committed()) + 1;
     this.#version = version;
+    for (const e of encoded) this.#gathered.push(e);
+    this.#committing ??= Promise.resolve().then(() => this.#commit());
+    return this.#committing;
+  }
+
+  async #commit(): Promise<void> {
+    const gathered = this.#gathered;
+    this.#gathered = [];
+    this.#committing = undefined;
+    const version = gathered.at(-1)?.version ?? this.#version;
+    this.#logged.push(version);
+    const forgotten = this.#logged.length > LOG_LENGTH ? this.#logged.shift() : undefined;
     try {
       await this.#db.batch(() => {
-        for (const { key, json } of encoded) {
-          if (json === null) this.#db.remove(key);
+        for (const { key, json, version } of gathered) {
+          if (json === undefined) this.#db.remove(key);
           else this.#db.put(key, json, version);
         }
         this.#db.put(VERSION, String(version), version);
-        this.#db.put([LOG, version, this.#writer], JSON.stringify(encoded.map(e => e.key)), version);
-        this.#db.remove([LOG, version - LOG_LENGTH, this.#writer]);
+        this.#db.put([LOG, version, this.#writer], JSON.stringify(gathered.map(e => e.key)), version);
+        if (forgotten !== undefined) this.#db.remove([LOG, forgotten, this.#writer]);
       });
     } catch (error) {
       throw failure(await underlying(error), this.opened.path);
     }
-    for (const { key, json } of encoded) this.#tell({ key, value: json === null ? null : JSON.parse(json), version });
+    for (const e of gathered) this.#watchers.tell(e.key, e.json, e.version);
   }
 
   delete(key: string): Promise<void> {
@@ -152,12 +178,12 @@ class LmdbStore implements Store {
     return entry === undefined ? undefined : { key, value: JSON.parse(entry.value), version: entry.version ?? 0 };
   }
 
-  watch(changed: (change: StoreChange) => void): () => void {
+  watch(changed: (change: StoreChange) => void, prefix = ''): () => void {
     if (this.#poll === undefined) {
       this.#seen = this.#committed();
       this.#poll = setInterval(() => this.#others(), this.#watchEveryMs).unref();
     }
-    this.#watchers.add(changed);
+    this.#watchers.add(changed, prefix);
     return () => {
       this.#watchers.delete(changed);
       if (this.#watchers.size === 0) this.#unwatch();
@@ -168,6 +194,8 @@ class LmdbStore implements Store {
     if (this.#closed) return;
     this.#closed = true;
     this.#unwatch();
+    // A write that fails tells its own caller.
+    await this.#committing?.catch(() => {});
     this.#watchers.clear();
     await this.#db.close();
   }
@@ -182,11 +210,7 @@ class LmdbStore implements Store {
       if (Array.isArray(key) && key[2] !== this.#writer) {
         for (const written of JSON.parse(value) as string[]) {
           const entry = this.#db.getEntry(written);
-          this.#tell({
-            key: written,
-            value: entry === undefined ? null : JSON.parse(entry.value),
-            version: version ?? 0,
-          });
+          this.#watchers.tell(written, entry?.value, version ?? 0);
         }
       }
     }
@@ -195,10 +219,6 @@ class LmdbStore implements Store {
 
   #committed(): number {
     return Number(this.#db.get(VERSION) ?? 0);
-  }
-
-  #tell(change: StoreChange): void {
-    for (const changed of this.#watchers) changed(change);
   }
 
   #unwatch(): void {
