@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { productVersion, ROOT, startBorder } from './border.js';
-import { commitOf, cpuMicros, sha256 } from './measure.js';
-import { type PairedRow, pairedRow, totals, type Unit } from './paired.js';
+import { kamailioFile, startKamailio } from './kamailio.js';
+import { commitOf, sha256 } from './measure.js';
+import { measured, type PairedRow, pairedRow, totals, type Unit, unmeasured } from './paired.js';
 import { type Daemon, peerVersion, udpBound, Workshop } from './processes.js';
 import { registerOnce } from './registrant.js';
 import type { BenchOptions, BenchResult } from './result.js';
@@ -13,7 +14,6 @@ const LOAD_CORE = 1;
 const UAS = { address: '127.0.0.2', port: 5080 };
 const UAC = { address: '127.0.0.3', port: 5061 };
 const scenario = (name: string): string => join(ROOT, 'bench/sipp', name);
-const kamailioFile = (name: string): string => join(ROOT, 'bench/kamailio', name);
 
 interface Row {
   readonly name: string;
@@ -149,7 +149,12 @@ async function measureRow(row: Row, options: BenchOptions): Promise<PairedRow> {
     );
     const border = await startBorder(shop, row.name, row.yaml, PROXY_CORE);
     if (row.registerCallee) await enrol();
-    const kamailio = await startKamailio(shop, row);
+    const kamailio = await startKamailio(shop, {
+      cfg: 'calls.cfg',
+      core: PROXY_CORE,
+      children: row.children,
+      flags: row.kamailioFlags,
+    });
     const peerPids: Daemon[] = [kamailio];
     if (row.rtpengine) {
       const engine = shop.start(
@@ -174,26 +179,19 @@ async function measureRow(row: Row, options: BenchOptions): Promise<PairedRow> {
     const answerer = sippAnswerer(shop, { scenario: scenario('call-uas.xml'), ...UAS, core: LOAD_CORE });
     await answerer.until('SIPp answering', () => udpBound(UAS.address, UAS.port));
     let serial = 0;
-    const load = async (target: string, of: readonly Daemon[]): Promise<Unit> => {
-      const before = cpuMicros(of.flatMap(d => d.pids));
-      const run = await sippLoad(shop, {
-        name: `uac-${serial++}`,
-        scenario: scenario(row.uac),
-        target,
-        local: UAC,
-        rate: row.rate,
-        count: row.calls,
-        authUri: row.authUri,
-        core: LOAD_CORE,
-      });
-      const cpu = cpuMicros(of.flatMap(d => d.pids)) - before;
-      return {
-        cpuUs: cpu / Math.max(1, run.done),
-        done: run.done,
-        failed: run.failed,
-        retransmitted: run.retransmitted,
-      };
-    };
+    const load = (target: string, of: readonly Daemon[]): Promise<Unit> =>
+      measured(of, () =>
+        sippLoad(shop, {
+          name: `uac-${serial++}`,
+          scenario: scenario(row.uac),
+          target,
+          local: UAC,
+          rate: row.rate,
+          count: row.calls,
+          authUri: row.authUri,
+          core: LOAD_CORE,
+        }),
+      );
     return await pairedRow(
       `calls/${row.name}`,
       () => load('127.0.0.1:5060', [border]),
@@ -201,49 +199,10 @@ async function measureRow(row: Row, options: BenchOptions): Promise<PairedRow> {
       options.onProgress,
     );
   } catch (error) {
-    return {
-      ours: [],
-      peer: [],
-      cpuOurs: 0,
-      cpuPeer: 0,
-      spreadOurs: 0,
-      spreadPeer: 0,
-      ratio: 0,
-      refused: `${row.name}: ${error instanceof Error ? error.message : String(error)}`,
-    };
+    return unmeasured(row.name, error);
   } finally {
     await shop.end();
   }
-}
-
-async function startKamailio(shop: Workshop, row: Row): Promise<Daemon> {
-  const kamailio = shop.start(
-    [
-      'kamailio',
-      '-DD',
-      '-E',
-      '-f',
-      kamailioFile('calls.cfg'),
-      '-A',
-      `CHILDREN=${row.children}`,
-      ...row.kamailioFlags,
-      '-m',
-      '2048',
-      '-M',
-      '16',
-      '-b',
-      '4194304',
-      '-x',
-      'fm',
-      '-X',
-      'fm',
-      '-Y',
-      shop.folder,
-    ],
-    { core: PROXY_CORE, log: 'kamailio.log' },
-  );
-  await kamailio.until('Kamailio', () => udpBound('127.0.0.1', 5070));
-  return kamailio;
 }
 
 /** The digest row's caller and callee: two subscribers, the callee registered from the port SIPp will answer on. */

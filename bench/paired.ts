@@ -1,4 +1,16 @@
-import { MAX_SPREAD, MAX_STEAL, machineTimes, median, PAIRS, round3, spread, stealSince } from './measure.js';
+import {
+  cpuMicros,
+  MAX_SPREAD,
+  MAX_STEAL,
+  machineTimes,
+  median,
+  PAIRS,
+  round3,
+  spread,
+  stealSince,
+} from './measure.js';
+import type { Daemon } from './processes.js';
+import type { SippRun } from './sipp.js';
 
 /** One side's share of one pair. */
 export interface Unit {
@@ -77,6 +89,33 @@ async function onePass(
   const worst = Math.max(row.spreadOurs, row.spreadPeer);
   if (worst > MAX_SPREAD) return { ...row, refused: `unsteady: ${name}: spread ${round3(worst)}` };
   return row;
+}
+
+/** CPU of the daemons per unit of the work that `load` had them do. */
+export async function measured(of: readonly Daemon[], load: () => Promise<SippRun>): Promise<Unit> {
+  const pids = of.flatMap(d => d.pids);
+  const before = cpuMicros(pids);
+  const run = await load();
+  return {
+    cpuUs: (cpuMicros(pids) - before) / Math.max(1, run.done),
+    done: run.done,
+    failed: run.failed,
+    retransmitted: run.retransmitted,
+  };
+}
+
+/** What is left of a row that could not be measured. */
+export function unmeasured(name: string, error: unknown): PairedRow {
+  return {
+    ours: [],
+    peer: [],
+    cpuOurs: 0,
+    cpuPeer: 0,
+    spreadOurs: 0,
+    spreadPeer: 0,
+    ratio: 0,
+    refused: `${name}: ${error instanceof Error ? error.message : String(error)}`,
+  };
 }
 
 export function totals(units: readonly Unit[]): { done: number; failed: number; retransmitted: number } {

@@ -8,6 +8,9 @@ import { Relayed } from './relayed.js';
 import { startCall } from './setup.js';
 import { startSubscription } from './subscription.js';
 
+/** A REGISTER can't be cancelled, and no ACK belongs to it. */
+const NOTHING_TO_TELL = { onCancel(): void {}, onAckMissing(): void {} };
+
 /** Plan → legs, or the registrar, or a relayed request. */
 export function call(shard: Shard, inbound: Inbound, plan: Plan): Verdict {
   const { m } = inbound;
@@ -30,7 +33,7 @@ function register(shard: Shard, inbound: Inbound, plan: Extract<Plan, { do: 'reg
   const flow = shard.m.flows.of(now, via, peer, j);
   if (flow === undefined) return reply(503, 'queue-full', headerLine('Retry-After', '10'));
   inbound.flow = flow;
-  const st = shard.m.transactions.openServer(now, m, flow, { onCancel() {}, onAckMissing() {} }, tx);
+  const st = shard.m.transactions.openServer(now, m, flow, NOTHING_TO_TELL, tx);
   if (st === undefined) return reply(503, 'transaction-limit', headerLine('Retry-After', '10'));
   shard.m.registrar.register(inbound, plan.domain, st);
   return PASS;
