@@ -15,7 +15,7 @@ const COMMANDS = {
   bench: 'NAME: one benchmark',
   lab: 'NAME: a whole matrix or soak of the laboratory',
   fuzz: 'NAME: one fuzz target',
-  mutants: 'FILE: mutate one source file and see whether its tests notice',
+  mutants: 'FILE…: mutate source files and see whether their tests notice',
 };
 
 const [name, ...args] = process.argv.slice(2);
