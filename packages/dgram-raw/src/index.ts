@@ -9,3 +9,4 @@ export { type Probe, type ProbeOptions, type ProbeReport, probe } from './probe.
 export { openRawSocket, RawSender, type RawSenderOptions } from './raw.js';
 export { HEADROOM, SteeredReceiver, SteeredSocket, type SteeringOptions } from './steered.js';
 export { openUdp, type UdpCounters, type UdpListener, type UdpOptions } from './udp.js';
+export { CONTROL_LENGTH, HEADER_BYTES, HEADER_WORDS, LENGTH, MessageVector } from './vector.js';

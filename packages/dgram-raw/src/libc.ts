@@ -22,6 +22,8 @@ export interface Libc {
   close(fd: number): number;
   /** Shared memory of a map, readable and writable. Throws when the kernel refuses. Don't touch `bits` after `unmap`. */
   map(fd: number, bytes: number): { readonly bits: Uint8Array; unmap(): void };
+  /** Asks for huge pages behind this memory, before it is touched: advice, never an error. */
+  hugePages(bytes: Buffer): void;
   bpf(command: number, attributes: Buffer, size: number): number;
   errno(): number;
   /** Where the bytes live. Does not keep them alive: whoever hands an address to the kernel holds the buffer. */
@@ -46,6 +48,8 @@ export interface PollHandle {
 
 const PROT_READ_WRITE = 3;
 const MAP_SHARED = 1;
+const MADV_HUGEPAGE = 14;
+const PAGE = 4096n;
 const SYS_BPF: Readonly<Record<string, number>> = { x64: 321, arm64: 280 };
 
 let bound: Libc | string | undefined;
@@ -72,6 +76,7 @@ async function bindLibc(): Promise<Libc | string> {
     const mmap = call<
       (at: null, length: number, protection: number, flags: number, fd: number, offset: number) => unknown
     >('void *mmap(void *, size_t, int, int, int, long)');
+    const madvise = call<(at: bigint, length: bigint, advice: number) => number>('int madvise(size_t, size_t, int)');
     const munmap = call<(at: unknown, length: number) => number>('int munmap(void *, size_t)');
     return {
       socket: call('int socket(int, int, int)'),
@@ -94,6 +99,12 @@ async function bindLibc(): Promise<Libc | string> {
         if (BigInt(koffi.address(at)) >= 0xffff_ffff_ffff_f000n) throw new Error(`mmap: ${errnoName(koffi.errno())}`);
         const bits = new Uint8Array(koffi.view(at, bytes));
         return { bits, unmap: () => void munmap(at, bytes) };
+      },
+      hugePages(bytes) {
+        const from = koffi.address(bytes);
+        const first = (from + PAGE - 1n) & -PAGE;
+        const end = (from + BigInt(bytes.length)) & -PAGE;
+        if (end > first) madvise(first, end - first, MADV_HUGEPAGE);
       },
       bpf: (command, attributes, size) => Number(syscall(sysBpf, command, attributes, size)),
       errno: () => koffi.errno(),

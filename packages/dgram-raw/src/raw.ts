@@ -206,18 +206,29 @@ export class RawSender {
 const EMSGSIZE = 90;
 
 /**
- * UDP checksum (RFC 768) of `sum` plus the payload. 2^32 ≡ 1 modulo 65,535, so whole words may be added up and
+ * UDP checksum (RFC 768) of `start` plus the payload. 2^32 ≡ 1 modulo 65,535, so whole words may be added up and
  * reduced once; the result is never 0, which would mean "no checksum".
  */
 function checksum(w: Uint32Array, bytes: Buffer, at: number, len: number, start: number): number {
   let sum = start;
+  let other = 0;
   let k = at >> 2;
   const end = (at + len) >> 2;
-  for (; k < end; k++) sum += w[k]!;
+  // Two sums: an addition waits for the one before it, and there is nothing else to do meanwhile.
+  for (; k + 1 < end; k += 2) {
+    sum += w[k]!;
+    other += w[k + 1]!;
+  }
+  if (k < end) sum += w[k]!;
+  sum += other;
   const rest = len & 3;
   if (rest > 0) {
-    const b = k << 2;
+    const b = end << 2;
     sum += bytes[b]! | (rest > 1 ? bytes[b + 1]! << 8 : 0) | (rest > 2 ? bytes[b + 2]! << 16 : 0);
   }
-  return 65_535 - (sum % 65_535);
+  const low = sum >>> 0;
+  let folded = (low & 0xffff) + (low >>> 16) + (((sum - low) / 0x1_0000_0000) | 0);
+  folded = (folded & 0xffff) + (folded >>> 16);
+  folded = (folded & 0xffff) + (folded >>> 16);
+  return folded === 0xffff ? 0xffff : 0xffff - folded;
 }

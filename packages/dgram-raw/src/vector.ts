@@ -68,8 +68,10 @@ export class MessageVector {
   /** Message i is `length` bytes at offset `at` of the data given to the constructor. */
   place(i: number, at: number, length: number): void {
     const address = this.#dataAddress + at;
-    this.#iov32[i * 4] = address % 0x1_0000_0000;
-    this.#iov32[i * 4 + 1] = Math.floor(address / 0x1_0000_0000);
+    // A store keeps the lower 32 bits of the integer part, which is all of `%` and `floor` that is wanted here;
+    // `%` on such a number is a loop of the x87 unit.
+    this.#iov32[i * 4] = address;
+    this.#iov32[i * 4 + 1] = address / 0x1_0000_0000;
     this.#iov32[i * 4 + 2] = length;
   }
 
