@@ -1,9 +1,13 @@
 import { ENDPOINT_WORDS, Endpoints, type Mono } from '@drawbridge/core';
 import {
+  COPY,
   COUNT,
   FLAG,
   type FlowTable,
+  HEADER,
   HEADER_F64,
+  JOURNAL,
+  LATCHED,
   type PathEvent,
   REFUSALS,
   ROW,
@@ -38,11 +42,16 @@ const SEND_FAILED = 4;
 export class Forwarder {
   /** Destination of the datagram that `forward` let through. */
   readonly to = new Endpoints(1);
+  /** Meaningless; `warm` leaves it so that its reads are not optimised away. */
+  warmed = 0;
   readonly table: FlowTable;
   readonly #onEvent: (event: PathEvent) => void;
   readonly #words: Uint32Array;
   readonly #atomics: Int32Array;
   readonly #f64: Float64Array;
+  #generation: number;
+  /** Commits of control that the copies know of. */
+  #commits: number;
 
   constructor(table: FlowTable, onEvent: (event: PathEvent) => void) {
     this.table = table;
@@ -50,6 +59,57 @@ export class Forwarder {
     this.#words = table.words;
     this.#atomics = table.atomics;
     this.#f64 = table.f64;
+    this.#commits = table.commits();
+    this.#generation = this.#nextGeneration();
+  }
+
+  /**
+   * Call it before each batch, once its datagrams are there: what control wrote until now holds for all of them.
+   */
+  startBatch(): void {
+    const commits = this.table.commits();
+    const from = this.#commits;
+    if (commits === from) return;
+    this.#commits = commits;
+    if (((commits - from) | 0) <= JOURNAL) {
+      for (let n = from; n !== commits; n = (n + 1) | 0) {
+        this.#words[this.table.at(this.table.committed(n)) + COPY.generation] = 0;
+      }
+      // Entries are whole only where control has not come around since.
+      if (((this.table.commits() - from) | 0) <= JOURNAL) return;
+    }
+    this.#generation = this.#nextGeneration();
+  }
+
+  /**
+   * Touches what `forward` will read of these rows (-1: none) and of those they lead to. Changes nothing: one by one
+   * each datagram would wait for memory, here the processor waits for many at once.
+   */
+  warm(rows: Int32Array, count: number): void {
+    const w = this.#words;
+    let sum = 0;
+    for (let i = 0; i < count; i++) {
+      const row = rows[i]!;
+      if (row < 0) continue;
+      const base = this.table.at(row);
+      sum ^= w[base + COPY.generation]! ^ w[base + COUNT.packets * 2]!;
+    }
+    for (let i = 0; i < count; i++) {
+      const row = rows[i]!;
+      if (row < 0) continue;
+      const out = w[this.table.at(row) + COPY.peer]! - 1;
+      if (out < 0) continue;
+      const base = this.table.at(out);
+      sum ^= w[base + COPY.generation]! ^ w[base + COUNT.packets * 2]!;
+    }
+    this.warmed = sum;
+  }
+
+  /** Never 0, and never one that a thread before this one has used: its copies are still there. */
+  #nextGeneration(): number {
+    const next = (this.#words[HEADER.generation]! + 1) >>> 0 || 1;
+    this.#words[HEADER.generation] = next;
+    return next;
   }
 
   /**
@@ -62,42 +122,25 @@ export class Forwarder {
     const base = this.table.at(row);
     const counts = this.table.atF64(row);
     f[HEADER_F64.received] = f[HEADER_F64.received]! + 1;
-    let flags = 0;
-    let peer = 0;
-    let peerRtcp = 0;
-    let epoch = 0;
-    let floor = 0;
-    let clockRate = 0;
-    for (let spin = 0, sequence = this.#stable(base); ; spin++) {
-      flags = w[base + ROW.flags]!;
-      peer = w[base + ROW.peer]!;
-      peerRtcp = w[base + ROW.peerRtcp]!;
-      epoch = w[base + ROW.epoch]!;
-      floor = w[base + ROW.latchFloor]!;
-      clockRate = w[base + ROW.clockRate]!;
-      const after = Atomics.load(this.#atomics, base + ROW.sequence);
-      if (after === sequence || spin > SPINS) break;
-      sequence = this.#stable(base);
-    }
-    if ((flags & FLAG.valid) === 0) {
-      f[HEADER_F64.noFlow] = f[HEADER_F64.noFlow]! + 1;
-      return -1;
-    }
+    if (w[base + COPY.generation] !== this.#generation) this.#read(row);
+    const flags = w[base + COPY.flags]!;
+    if ((flags & FLAG.valid) === 0) return this.#noFlow();
 
     const what = flags & FLAG.opaque ? PACKET.opaque : classify(bytes, at, len, (flags & FLAG.mux) !== 0);
     if (
       what === PACKET.invalid ||
       (flags & FLAG.rtcp ? what !== PACKET.rtcp : what === PACKET.rtcp && (flags & FLAG.mux) === 0)
     ) {
-      return this.#refuse(row, NOT_RTP, epoch, source, j);
+      return this.#refuse(row, NOT_RTP, w[base + COPY.epoch]!, source, j);
     }
 
-    const latchEpoch = w[base + SEEN.latchEpoch]!;
-    const known = latchEpoch !== 0 && latchEpoch >= floor;
-    if (!(known && sameWords(w, base + SEEN.latched, source.words, j * ENDPOINT_WORDS, ENDPOINT_WORDS))) {
-      if (!this.#mayLatch(base, counts, known, latchEpoch, source, j, now))
-        return this.#refuse(row, WRONG_SOURCE, epoch, source, j);
-      this.#latch(row, base, epoch, source, j, latchEpoch !== 0);
+    if ((flags & LATCHED) === 0 || !sameEndpoint(w, base + COPY.to, source.words, j * ENDPOINT_WORDS)) {
+      // Rare, and it changes who may speak: by what control says now.
+      this.#read(row);
+      if ((w[base + COPY.flags]! & FLAG.valid) === 0) return this.#noFlow();
+      if (!this.#mayLatch(base, counts, source, j, now))
+        return this.#refuse(row, WRONG_SOURCE, w[base + COPY.epoch]!, source, j);
+      this.#latch(row, base, source, j);
     }
 
     f[counts + COUNT.packets] = f[counts + COUNT.packets]! + 1;
@@ -105,15 +148,15 @@ export class Forwarder {
     f[counts + COUNT.lastPacket] = now;
     if (what === PACKET.rtcp) f[counts + COUNT.rtcpPackets] = f[counts + COUNT.rtcpPackets]! + 1;
     else {
-      if (what === PACKET.rtp) noteRtp(this.table, row, bytes, at, now, clockRate);
+      if (what === PACKET.rtp) noteRtp(this.table, row, bytes, at, now, w[base + COPY.clockRate]!);
       f[counts + COUNT.lastRtp] = now;
-      if (flags & FLAG.heldIn) return this.#refuse(row, HELD, epoch, source, j);
+      if (flags & FLAG.heldIn) return this.#refuse(row, HELD, w[base + COPY.epoch]!, source, j);
     }
 
-    const out = (what === PACKET.rtcp ? peerRtcp : peer) - 1;
-    if (out < 0) return this.#refuse(row, NO_TARGET, epoch, source, j);
+    const out = w[base + (what === PACKET.rtcp ? COPY.peerRtcp : COPY.peer)]! - 1;
+    if (out < 0) return this.#refuse(row, NO_TARGET, w[base + COPY.epoch]!, source, j);
     const found = this.#target(out, what !== PACKET.rtcp);
-    if (found !== -1) return this.#refuse(row, found, epoch, source, j);
+    if (found !== -1) return this.#refuse(row, found, w[base + COPY.epoch]!, source, j);
     return out;
   }
 
@@ -133,52 +176,59 @@ export class Forwarder {
   /** Fills `to` with where `out` sends; -1, or why it can't. */
   #target(out: number, media: boolean): number {
     const w = this.#words;
+    const to = this.to.words;
     const base = this.table.at(out);
+    if (w[base + COPY.generation] !== this.#generation) this.#read(out);
+    const flags = w[base + COPY.flags]!;
+    for (let k = 0; k < ENDPOINT_WORDS; k++) to[k] = w[base + COPY.to + k]!;
+    if ((flags & FLAG.valid) === 0 || to[4] === 0) return NO_TARGET;
+    return media && flags & FLAG.heldOut ? HELD : -1;
+  }
+
+  /** Brings the copy of a row up to date. */
+  #read(row: number): void {
+    const w = this.#words;
+    const base = this.table.at(row);
     for (let spin = 0, sequence = this.#stable(base); ; spin++) {
       const flags = w[base + ROW.flags]!;
       const latchEpoch = w[base + SEEN.latchEpoch]!;
-      const from = latchEpoch !== 0 && latchEpoch >= w[base + ROW.latchFloor]! ? SEEN.latched : ROW.remote;
-      for (let k = 0; k < ENDPOINT_WORDS; k++) this.to.words[k] = w[base + from + k]!;
+      const latched = latchEpoch !== 0 && latchEpoch >= w[base + ROW.latchFloor]!;
+      const far = latched ? SEEN.latched : ROW.remote;
+      w[base + COPY.flags] = latched ? flags | LATCHED : flags;
+      w[base + COPY.peer] = w[base + ROW.peer]!;
+      w[base + COPY.peerRtcp] = w[base + ROW.peerRtcp]!;
+      w[base + COPY.epoch] = w[base + ROW.epoch]!;
+      w[base + COPY.clockRate] = w[base + ROW.clockRate]!;
+      for (let k = 0; k < ENDPOINT_WORDS; k++) w[base + COPY.to + k] = w[base + far + k]!;
+      if (!latched && (flags & FLAG.sendToRemote) === 0) w[base + COPY.to + 4] = 0;
       const after = Atomics.load(this.#atomics, base + ROW.sequence);
-      if (after === sequence || spin > SPINS) {
-        if ((flags & FLAG.valid) === 0 || this.to.words[4] === 0) return NO_TARGET;
-        if (from === ROW.remote && (flags & FLAG.sendToRemote) === 0) return NO_TARGET;
-        return media && flags & FLAG.heldOut ? HELD : -1;
-      }
+      if (after === sequence || spin > SPINS) break;
       sequence = this.#stable(base);
     }
+    w[base + COPY.generation] = this.#generation;
   }
 
-  #mayLatch(
-    base: number,
-    counts: number,
-    known: boolean,
-    latchEpoch: number,
-    source: Endpoints,
-    j: number,
-    now: Mono,
-  ): boolean {
+  #noFlow(): number {
+    this.#f64[HEADER_F64.noFlow] = this.#f64[HEADER_F64.noFlow]! + 1;
+    return -1;
+  }
+
+  #mayLatch(base: number, counts: number, source: Endpoints, j: number, now: Mono): boolean {
     for (let spin = 0, sequence = this.#stable(base); ; spin++) {
-      const allowed = this.#eligible(base, counts, known, latchEpoch, source, j, now);
+      const allowed = this.#eligible(base, counts, source, j, now);
       const after = Atomics.load(this.#atomics, base + ROW.sequence);
       if (after === sequence || spin > SPINS) return allowed;
       sequence = this.#stable(base);
     }
   }
 
-  #eligible(
-    base: number,
-    counts: number,
-    known: boolean,
-    latchEpoch: number,
-    source: Endpoints,
-    j: number,
-    now: Mono,
-  ): boolean {
+  #eligible(base: number, counts: number, source: Endpoints, j: number, now: Mono): boolean {
     const w = this.#words;
     const s = source.words;
     const at = j * ENDPOINT_WORDS;
     const flags = w[base + ROW.flags]!;
+    const latchEpoch = w[base + SEEN.latchEpoch]!;
+    const known = latchEpoch !== 0 && latchEpoch >= w[base + ROW.latchFloor]!;
     const exact = w[base + ROW.remote + 4] !== 0 && sameWords(w, base + ROW.remote, s, at, ENDPOINT_WORDS);
     const own = this.table.ownRow(source, j);
     if (own >= 0 && !exact) return false;
@@ -197,11 +247,15 @@ export class Forwarder {
     );
   }
 
-  #latch(row: number, base: number, epoch: number, source: Endpoints, j: number, moved: boolean): void {
+  #latch(row: number, base: number, source: Endpoints, j: number): void {
     const w = this.#words;
+    const at = j * ENDPOINT_WORDS;
+    const epoch = w[base + COPY.epoch]!;
+    const moved = w[base + SEEN.latchEpoch] !== 0;
     Atomics.store(this.#atomics, base + SEEN.latchEpoch, 0);
-    for (let k = 0; k < ENDPOINT_WORDS; k++) w[base + SEEN.latched + k] = source.words[j * ENDPOINT_WORDS + k]!;
+    for (let k = 0; k < ENDPOINT_WORDS; k++) w[base + SEEN.latched + k] = source.words[at + k]!;
     Atomics.store(this.#atomics, base + SEEN.latchEpoch, epoch);
+    w[base + COPY.generation] = 0;
     this.#onEvent({ kind: 'latched', row, epoch, moved });
   }
 
@@ -230,6 +284,12 @@ export class Forwarder {
     for (let spin = 0; (s & 1) !== 0 && spin < SPINS; spin++) s = Atomics.load(this.#atomics, base + ROW.sequence);
     return s;
   }
+}
+
+function sameEndpoint(a: Uint32Array, p: number, b: Uint32Array, q: number): boolean {
+  return (
+    a[p + 4] === b[q + 4] && a[p + 3] === b[q + 3] && a[p + 2] === b[q + 2] && a[p + 1] === b[q + 1] && a[p] === b[q]
+  );
 }
 
 /** The first `bits` bits agree. */

@@ -1,14 +1,18 @@
-import { type Random, seededRandom } from '@drawbridge/core';
+import { type Endpoint, Endpoints, type Random, seededRandom } from '@drawbridge/core';
 import fc from 'fast-check';
 import t from 'tap';
 import {
+  FLAG,
   FlowTable,
+  Forwarder,
   isRejected,
+  JOURNAL,
   type LatchPolicy,
   type RelayCommand,
   RelayControl,
   type RelayEvent,
   RelayOptionsError,
+  ROW,
   relayAddresses,
 } from '../src/index.js';
 import { PortPairs } from '../src/ports.js';
@@ -128,6 +132,60 @@ t.test('a released port is deaf, and an old latch means nothing to its next owne
       [undefined, 0],
     ],
   );
+});
+
+t.test('what control wrote holds from the next batch on, however much it was and whoever reads', async t => {
+  const table = FlowTable.create(['203.0.113.10', '203.0.113.11'], 30000, 30099);
+  const [left, right, other] = [table.row(0, 30000), table.row(1, 30000), table.row(0, 30002)];
+  const alice = { address: '198.51.100.7', port: 4000 };
+  const bob = { address: '198.51.100.8', port: 5000 };
+  let epoch = 0;
+  const write = (row: number, peer: number, remote: Endpoint, flags: number = FLAG.valid | FLAG.sendToRemote): void => {
+    const at = table.begin(row);
+    table.words[at + ROW.peer] = peer + 1;
+    table.words[at + ROW.epoch] = ++epoch;
+    table.words[at + ROW.latchFloor] = epoch;
+    table.setEndpoint(row, ROW.remote, remote);
+    table.words[at + ROW.flags] = flags;
+    table.commit(row);
+  };
+  const source = Endpoints.of(alice);
+  const to = (f: Forwarder): string | undefined => {
+    const packet = rtp();
+    const out = f.forward(left, packet, 0, packet.length, source, 0, 1000);
+    return out === right ? `${f.to.address(0)}:${f.to.port(0)}` : undefined;
+  };
+  const forwarder = new Forwarder(table, () => {});
+  write(left, right, alice);
+  write(right, left, bob);
+  forwarder.startBatch();
+  t.equal(to(forwarder), '198.51.100.8:5000');
+
+  write(right, left, { ...bob, port: 5002 });
+  t.equal(to(forwarder), '198.51.100.8:5000', 'a batch ends as it began');
+  forwarder.startBatch();
+  t.equal(to(forwarder), '198.51.100.8:5002', 'the row it leaves through');
+
+  write(left, right, alice, 0);
+  forwarder.startBatch();
+  t.equal(to(forwarder), undefined, 'the row it came to');
+
+  for (const others of [JOURNAL - 1, JOURNAL, JOURNAL + 1, 3 * JOURNAL]) {
+    for (const flags of [FLAG.valid | FLAG.sendToRemote, 0]) {
+      write(left, right, alice, flags);
+      for (let k = 0; k < others; k++) write(other, right, alice);
+      forwarder.startBatch();
+      t.equal(to(forwarder), flags === 0 ? undefined : '198.51.100.8:5002', `followed by ${others} others`);
+    }
+  }
+
+  write(left, right, alice);
+  forwarder.startBatch();
+  t.equal(to(forwarder), '198.51.100.8:5002', 'a copy is made');
+  write(left, right, alice, 0);
+  const next = new Forwarder(table, () => {});
+  next.startBatch();
+  t.equal(to(next), undefined, 'a thread that takes over trusts no copy of the one before');
 });
 
 t.test('the lower layer speaks plain messages', async t => {

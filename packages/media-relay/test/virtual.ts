@@ -60,6 +60,7 @@ export class VirtualRelay {
     at.set(0, endpoint(to));
     const row = this.table.ownRow(at, 0);
     if (row < 0) throw new Error(`${to} is not ours`);
+    this.forwarder.startBatch();
     const out = this.forwarder.forward(row, bytes, 0, bytes.length, this.#source, 0, this.now);
     if (out < 0) return undefined;
     this.forwarder.sent(out);

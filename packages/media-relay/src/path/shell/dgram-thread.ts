@@ -14,6 +14,7 @@ const port = parentPort as MessagePort;
 
 function receive(row: number, message: Buffer, from: RemoteInfo): void {
   if (!source.set(0, from)) return;
+  forwarder.startBatch();
   const out = forwarder.forward(row, message, 0, message.length, source, 0, inside.now());
   if (out >= 0) {
     const socket = sockets.get(out);

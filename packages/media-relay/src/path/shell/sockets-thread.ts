@@ -61,6 +61,7 @@ function ready(row: number): void {
   if (descriptor === 0) return;
   const now = inside.now();
   const count = sockets.receive(descriptor - 1, families[table.addressOf(row)] ?? 4);
+  forwarder.startBatch();
   for (let i = 0; i < count; i++) {
     const at = sockets.at[i]!;
     const len = sockets.len[i]!;

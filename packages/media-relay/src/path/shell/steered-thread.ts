@@ -15,6 +15,7 @@ const receiver = new SteeredReceiver(libc, receive, BATCH);
 const senders = sockets.map(
   s => new RawSender(libc, { fd: s.fd, address: s.address, slab: receiver.bytes, batch: BATCH }),
 );
+const rows = new Int32Array(BATCH);
 const gathering = new Gathering(inside.now());
 
 const done = (row: number, sent: boolean): void => {
@@ -25,12 +26,16 @@ const done = (row: number, sent: boolean): void => {
 /** One batch: where did it arrive, may it pass, where does it leave; then all of it leaves at once. */
 function turn(count: number): void {
   const now = inside.now();
+  const { local, peer, bytes } = receiver;
+  forwarder.startBatch();
+  for (let i = 0; i < count; i++) rows[i] = table.ownRow(local, i);
+  forwarder.warm(rows, count);
   for (let i = 0; i < count; i++) {
-    const row = table.ownRow(receiver.local, i);
+    const row = rows[i]!;
     if (row < 0) continue;
     const at = receiver.at[i]!;
     const len = receiver.len[i]!;
-    const out = forwarder.forward(row, receiver.bytes, at, len, receiver.peer, i, now);
+    const out = forwarder.forward(row, bytes, at, len, peer, i, now);
     if (out < 0) continue;
     const sender = senders[table.addressOf(out)];
     if (sender === undefined || !sender.queue(at, len, table.portOf(out), forwarder.to, 0, out))

@@ -48,6 +48,8 @@ export class SteeredPath implements DataPath {
     const senders: number[] = [];
     let socket: SteeredSocket | undefined;
     try {
+      // Rows lie wherever the ports are drawn: with small pages nearly every packet would wait for the page table.
+      libc.hugePages(Buffer.from(table.buffer));
       for (const address of addresses) senders.push(openRawSocket(libc, address));
       socket = SteeredSocket.open(libc, { addresses, firstPort: table.firstPort, lastPort, idleMs: IDLE_MS });
       const data: SteeredData = {
