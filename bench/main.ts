@@ -39,6 +39,7 @@ function table(r: BenchResult): string {
   };
   add('ours', r.ours);
   for (const [peer, cells] of Object.entries(r.peers)) add(peer, cells);
+  if (r.control !== undefined) add('control', r.control);
   add('work', r.work);
   add('cpu µs', r.cpu_us);
   add('spread', r.spread);

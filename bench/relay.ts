@@ -9,6 +9,9 @@ import type { BenchOptions, BenchResult } from './result.js';
 const STREAMS = 1000;
 const RATE = STREAMS * 50;
 const SECONDS = 5;
+/** Delay is measured under the load of the CPU figure, and where neither side has reason to gather. */
+const QUIET_RATE = 5_000;
+const DELAY_SECONDS = 3;
 /** One core for whoever relays, the other for the far ends: on two cores nobody can have more. */
 const RELAY_CORE = 1;
 const LOAD_CORE = 0;
@@ -65,15 +68,21 @@ export async function relay(options: BenchOptions): Promise<BenchResult> {
     const peer = await startPeer(shop, wires, flags);
     options.onProgress(`relay: ${STREAMS} streams set up on both sides; ours is on the path "${path}" (${because})`);
 
-    const direct = await wires.delays(() => wires.send(B.far, streamPorts(), RATE, RATE * 2));
-    const oursDelay = await wires.delays(() => wires.send(A.relay, ours.ports, RATE, RATE * 3));
-    const peerDelay = await wires.delays(() => wires.send(A.relay, peer.ports, RATE, RATE * 3));
-    const added = (d: Delays): { p50: number; p99: number } => ({ p50: d.p50 - direct.p50, p99: d.p99 - direct.p99 });
-    options.onProgress(
-      `relay: added delay, µs p50/p99: ours ${added(oursDelay).p50}/${added(oursDelay).p99}, rtpengine ${added(peerDelay).p50}/${added(peerDelay).p99}`,
-    );
+    const delays = async (rate: number): Promise<{ forwarded: Delays; ours: Delays; rtpengine: Delays }> => {
+      const measured = {
+        forwarded: await wires.delays(B.far, streamPorts(), rate),
+        ours: await wires.delays(A.relay, ours.ports, rate),
+        rtpengine: await wires.delays(A.relay, peer.ports, rate),
+      };
+      const each = Object.entries(measured).map(([who, d]) => `${who} ${d.p50}/${d.p99}`);
+      options.onProgress(`relay: delay at ${rate / 1000} k/s, µs p50/p99: ${each.join(', ')}`);
+      return measured;
+    };
+    // The first round warms everybody up.
+    await delays(RATE);
+    const loaded = await delays(RATE);
+    const quiet = await delays(QUIET_RATE);
 
-    wires.silence();
     const row = await pairedRow(
       'relay',
       () => turn(wires, ours, seconds),
@@ -95,7 +104,7 @@ export async function relay(options: BenchOptions): Promise<BenchResult> {
         path,
         streams: STREAMS,
         rate: RATE,
-        added_us: added(oursDelay),
+        delay_us: { loaded: loaded.ours, quiet: quiet.ours },
         lossless: oursBest.rate,
         lower_bound: oursBest.bound,
       },
@@ -103,11 +112,13 @@ export async function relay(options: BenchOptions): Promise<BenchResult> {
         rtpengine: {
           version,
           threads: 1,
-          added_us: added(peerDelay),
+          delay_us: { loaded: loaded.rtpengine, quiet: quiet.rtpengine },
           lossless: peerBest.rate,
           lower_bound: peerBest.bound,
         },
       },
+      /** The kernel's own forwarding between the same wires: what the method itself adds. */
+      control: { forwarded_us: { loaded: loaded.forwarded, quiet: quiet.forwarded } },
       work: { ours: totals(row.ours), rtpengine: totals(row.peer) },
       cpu_us: { ours: row.cpuOurs, rtpengine: row.cpuPeer },
       spread: { ours: row.spreadOurs, rtpengine: row.spreadPeer },
@@ -244,13 +255,20 @@ interface Sent {
 }
 
 interface Delays {
-  readonly received: number;
-  readonly drops: number;
+  readonly seen: number;
+  readonly unmatched: number;
   readonly p50: number;
   readonly p99: number;
 }
 
-/** a (sends) — r (relays) — b (receives), by two veth pairs with fixed neighbours. */
+/** Hardware addresses, as hex digits: of a, of the relay towards a and b, and of nobody. */
+const MACS = { a: '020000000101', ra: '0200000001fe', rb: '0200000002fe', b: '020000000201', nobody: '020000000299' };
+
+/**
+ * a (sends) — r (relays) — b (receives), by two veth pairs with fixed neighbours. On such a pair the sender's core
+ * also does the receiver's work. So that the relays aren't charged for what a far end does with a packet, theirs is
+ * addressed to nobody's hardware address: b's interface counts it and lets go of it, as a switch port would.
+ */
 class Wires {
   readonly #name = (which: string): string => `dbrelay${process.pid}${which}`;
 
@@ -265,8 +283,8 @@ class Wires {
       ip('netns', 'add', n);
       ip('-n', n, 'link', 'set', 'lo', 'up');
     }
-    const pair = (far: string, dev: string, peer: string, net: typeof A, mac: string): void => {
-      const ends = [`02:00:00:00:${mac}:01`, `02:00:00:00:${mac}:fe`] as const;
+    const pair = (far: string, dev: string, peer: string, net: typeof A, macs: readonly [string, string, string]) => {
+      const ends = macs.map(mac => mac.match(/../g)?.join(':') ?? '') as [string, string, string];
       ip(
         'link',
         'add',
@@ -293,16 +311,11 @@ class Wires {
       ip('-n', far, 'route', 'add', 'default', 'via', net.relay);
       ip('-n', far, 'neigh', 'replace', net.relay, 'lladdr', ends[1], 'dev', dev, 'nud', 'permanent');
       ip('-n', r, 'route', 'add', net.prefix, 'via', net.router);
-      ip('-n', r, 'neigh', 'replace', net.router, 'lladdr', ends[0], 'dev', peer, 'nud', 'permanent');
+      ip('-n', r, 'neigh', 'replace', net.router, 'lladdr', ends[2], 'dev', peer, 'nud', 'permanent');
     };
-    pair(a, 'vA', 'vRa', A, '01');
-    pair(b, 'vB', 'vRb', B, '02');
+    pair(a, 'vA', 'vRa', A, [MACS.a, MACS.ra, MACS.a]);
+    pair(b, 'vB', 'vRb', B, [MACS.b, MACS.rb, MACS.nobody]);
     execFileSync('ip', ['netns', 'exec', r, 'sysctl', '-qw', 'net.ipv4.ip_forward=1']);
-  }
-
-  /** From now on what arrives at b is counted at its interface and then belongs to nobody: no sink takes CPU. */
-  silence(): void {
-    ip('-n', this.#name('b'), 'addr', 'del', `${B.far}/32`, 'dev', 'lo');
   }
 
   delivered(): number {
@@ -319,21 +332,16 @@ class Wires {
     }
   }
 
-  async send(to: string, ports: readonly number[], rate: number, count: number): Promise<Sent> {
-    const args = [PARTS, 'send', A.far, to, JSON.stringify(ports), String(rate), String(count)];
-    return JSON.parse(
-      await run(['taskset', '-c', String(LOAD_CORE), ...this.inside('a', [process.execPath, ...args])]),
-    ) as Sent;
+  async send(to: string, ports: readonly number[], rate: number, count: number, even = false): Promise<Sent> {
+    const load = { device: 'vA', macs: [MACS.a, MACS.ra], from: A.far, to, ports, rate, count, even };
+    const command = [process.execPath, PARTS, 'send', JSON.stringify(load)];
+    return JSON.parse(await run(['taskset', '-c', String(LOAD_CORE), ...this.inside('a', command)])) as Sent;
   }
 
-  /** Delays of what `load` makes arrive at b. */
-  async delays(load: () => Promise<unknown>): Promise<Delays> {
-    const [command = '', ...rest] = [
-      'taskset',
-      '-c',
-      String(LOAD_CORE),
-      ...this.inside('b', [process.execPath, PARTS, 'sink', B.far]),
-    ];
+  /** How long packets stay in r, by the timestamps of its two wires. */
+  async delays(to: string, ports: readonly number[], rate: number): Promise<Delays> {
+    const tap = [process.execPath, PARTS, 'tap', 'vRa', 'vRb', String(STREAMS)];
+    const [command = '', ...rest] = ['taskset', '-c', String(LOAD_CORE), ...this.inside('r', tap)];
     const child = spawn(command, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
     let out = '';
     child.stdout.on('data', (chunk: Buffer) => {
@@ -341,11 +349,11 @@ class Wires {
     });
     const closed = new Promise<void>((resolve, reject) => {
       child.once('error', reject);
-      child.once('close', code => (code === 0 ? resolve() : reject(new Error(`the sink ended with ${code}`))));
+      child.once('close', code => (code === 0 ? resolve() : reject(new Error(`the tap ended with ${code}`))));
     });
     await Promise.race([new Promise(resolve => child.stderr.once('data', resolve)), closed]);
     try {
-      await load();
+      await this.send(to, ports, rate, rate * DELAY_SECONDS, true);
       const late = setTimeout(() => child.kill('SIGKILL'), 10_000);
       await closed;
       clearTimeout(late);

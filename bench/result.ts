@@ -4,6 +4,8 @@ export interface BenchResult {
   readonly commit: string;
   readonly ours: Readonly<Record<string, unknown>>;
   readonly peers: Readonly<Record<string, { readonly version: string } & Readonly<Record<string, unknown>>>>;
+  /** What the method itself shows where nobody is measured. */
+  readonly control?: Readonly<Record<string, unknown>>;
   readonly work: Readonly<
     Record<string, { readonly done: number; readonly failed: number; readonly retransmitted: number }>
   >;
