@@ -45,6 +45,7 @@ export async function mutants(args) {
   const work = prepare(folder, files);
   const tests = new Map();
   for (const room of new Set(work.map(w => w.room))) tests.set(room, await cover(folder, room, work, only));
+  for (const { compiled, js } of work) writeFileSync(compiled, js);
   if (jobs > 1) await findUnsociable([...tests.values()].flat(), jobs);
   let enough = true;
   const sum = { killed: 0, all: 0 };
@@ -64,9 +65,10 @@ function prepare(folder, files) {
   let first = 0;
   return files.map(file => {
     const [, room, inside] = /^packages\/([^/]+)\/src\/(.+)\.ts$/.exec(file);
-    const { js, mutants } = mutate(readFileSync(join(root, file), 'utf8'), file, first);
-    writeFileSync(join(folder, 'packages', room, 'dist/src', `${inside}.js`), js);
-    const one = { file, room, topic: inside.split('/').at(-2) ?? inside, mutants, first };
+    const { js, noting, mutants } = mutate(readFileSync(join(root, file), 'utf8'), file, first);
+    const compiled = join(folder, 'packages', room, 'dist/src', `${inside}.js`);
+    writeFileSync(compiled, noting);
+    const one = { file, room, topic: inside.split('/').at(-2) ?? inside, mutants, first, compiled, js };
     first += mutants.length;
     return one;
   });
@@ -208,6 +210,7 @@ async function cover(folder, room, work, only) {
     }
     process.stderr.write(`${room}/${name}: ${reached === 0 ? 'no mutant' : 'reaches mutants'}, ${seconds} s\n`);
   }
+  if (tests.length === 0) throw new Failure(`No test of ${room} that passes without mutants gets to any.`);
   return tests.sort((a, b) => a.ms - b.ms);
 }
 

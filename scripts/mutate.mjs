@@ -1,6 +1,6 @@
 import ts from 'typescript';
 
-/** Name of the switch in the compiled file: `$mutant(n)` says whether mutant n is the one that lives. */
+/** Name of the switch in the compiled file: the number of the mutant that lives, or the function that notes which was reached. */
 const SWITCH = '$mutant';
 const WIDTH = 70;
 const S = ts.SyntaxKind;
@@ -37,9 +37,15 @@ const SWAPS = new Map([
 
 /**
  * Compiles one source file with all its mutants in it, each behind a switch, so that one compilation serves every run.
- * The switch is `globalThis.drawbridgeMutant`, a function of the mutant's number, which counts from `first`.
+ * Mutants are numbered from `first`. `js` compares with `globalThis.drawbridgeMutant`, which costs next to nothing;
+ * `noting` calls it with the number of each mutant that is reached.
  */
 export function mutate(text, fileName, first) {
+  const { js, mutants } = compile(text, fileName, first, false);
+  return { js, mutants, noting: compile(text, fileName, first, true).js };
+}
+
+function compile(text, fileName, first, noting) {
   const mutants = [];
   let source;
   const printer = ts.createPrinter({ removeComments: true });
@@ -50,9 +56,9 @@ export function mutate(text, fileName, first) {
   const switchOf = (node, to) => {
     const { line } = source.getLineAndCharacterOfPosition(node.getStart(source));
     mutants.push({ line: line + 1, from: print(node), to: to === undefined ? '(deleted)' : print(to) });
-    return f.createCallExpression(f.createIdentifier(SWITCH), undefined, [
-      f.createNumericLiteral(first + mutants.length - 1),
-    ]);
+    const name = f.createIdentifier(SWITCH);
+    const number = f.createNumericLiteral(first + mutants.length - 1);
+    return noting ? f.createCallExpression(name, undefined, [number]) : f.createStrictEquality(name, number);
   };
 
   const transformer = context => {
@@ -61,7 +67,12 @@ export function mutate(text, fileName, first) {
       if (deletable(node)) {
         const on = switchOf(node, undefined);
         // In a block, or an `else` behind it would become its own.
-        return f.createBlock([f.createIfStatement(f.createLogicalNot(on), ts.visitEachChild(node, visit, context))]);
+        return f.createBlock([
+          f.createIfStatement(
+            f.createLogicalNot(f.createParenthesizedExpression(on)),
+            ts.visitEachChild(node, visit, context),
+          ),
+        ]);
       }
       // The switches of a node stand before those inside it, in the order of the text. A mutant holds the node's
       // children as they were, for only one mutant lives at a time.
@@ -75,7 +86,7 @@ export function mutate(text, fileName, first) {
     return root => {
       source = root;
       const visited = ts.visitEachChild(root, visit, context);
-      return f.updateSourceFile(visited, [switchDeclaration(), ...visited.statements]);
+      return f.updateSourceFile(visited, [switchDeclaration(noting), ...visited.statements]);
     };
   };
 
@@ -92,12 +103,12 @@ export function mutate(text, fileName, first) {
   return { js: outputText, mutants };
 }
 
-function switchDeclaration() {
-  const absent = f.createArrowFunction(undefined, undefined, [], undefined, undefined, f.createFalse());
-  const value = f.createLogicalOr(
-    f.createPropertyAccessExpression(f.createIdentifier('globalThis'), 'drawbridgeMutant'),
-    f.createParenthesizedExpression(absent),
+function switchDeclaration(noting) {
+  const given = f.createPropertyAccessExpression(f.createIdentifier('globalThis'), 'drawbridgeMutant');
+  const deaf = f.createParenthesizedExpression(
+    f.createArrowFunction(undefined, undefined, [], undefined, undefined, f.createFalse()),
   );
+  const value = noting ? f.createLogicalOr(given, deaf) : given;
   const declaration = f.createVariableDeclaration(SWITCH, undefined, undefined, value);
   return f.createVariableStatement(undefined, f.createVariableDeclarationList([declaration], ts.NodeFlags.Const));
 }
