@@ -1,6 +1,7 @@
 import { H, MessageView } from '@drawbridge/sip';
 import t from 'tap';
-import { crossingNames } from '../src/hide/allow.js';
+import { bodyCrosses, crossingNames } from '../src/hide/allow.js';
+import { ALLOW_LINE, hide, outerParty } from '../src/hide/hide.js';
 import { BorderWorld, CORE_UDP, PBX, talking, type Wire } from './harness.js';
 
 /** What an inner side must not show to the other: each string is put into what that side says, and looked for in what leaves. */
@@ -266,4 +267,114 @@ t.test('the list of what crosses is short and names no address', async t => {
   ]) {
     t.notOk(names.includes(never), never);
   }
+});
+
+/** Headers that cross whoever the two sides are. */
+const OPEN =
+  `Expires, Min-Expires, Privacy, Event, Subscription-State, Allow-Events, Retry-After, Subject, Date, Accept,
+  Accept-Encoding, Accept-Language, Content-Encoding, Content-Language, Content-Disposition, MIME-Version, Organization, Priority,
+  SIP-ETag, SIP-If-Match, User-to-User, Info-Package, Recv-Info, Answer-Mode, Request-Disposition, Suppress-If-Match, Unsupported`
+    .split(',')
+    .map(name => name.trim())
+    .sort();
+const CREDENTIALS = ['Authorization', 'Proxy-Authorization'];
+const CHALLENGES = ['Authentication-Info', 'Proxy-Authenticate', 'Proxy-Authentication-Info', 'WWW-Authenticate'];
+const CLOSED = ['Call-Info', 'Contact', 'P-Asserted-Identity', 'Require', 'Server', 'User-Agent', 'Warning', 'X-Mine'];
+
+const NO_TRUST = { credentials: false, challenges: false };
+
+/** What crosses of these header lines. */
+function crossed(lines: string, trust: { credentials: boolean; challenges: boolean } = NO_TRUST): string {
+  const m = new MessageView();
+  const fault = m.parse(
+    `INFO sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nMax-Forwards: 9\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>;tag=2\r\nCall-ID: c\r\nCSeq: 1 INFO\r\n${lines}\r\nthe body`,
+  );
+  if (fault !== undefined) throw new Error(fault);
+  return hide(m, trust);
+}
+
+t.test('each header crosses as its class says; credentials and challenges where there is trust alone', async t => {
+  const all = [...OPEN, ...CREDENTIALS, ...CHALLENGES, ...CLOSED];
+  const names = (trust: { credentials: boolean; challenges: boolean }): string[] =>
+    all.filter(name => crossed(`${name}: 1\r\n`, trust) === `${name}: 1\r\n`).sort();
+  t.same(names(NO_TRUST), OPEN);
+  t.same(names({ credentials: true, challenges: false }), [...OPEN, ...CREDENTIALS].sort());
+  t.same(names({ credentials: false, challenges: true }), [...OPEN, ...CHALLENGES].sort());
+  t.same(crossingNames().sort(), [...OPEN, ...CREDENTIALS, ...CHALLENGES, 'Reason', 'Supported'].sort());
+  for (const name of CLOSED) t.equal(crossed(`${name}: 1\r\n`, { credentials: true, challenges: true }), '', name);
+});
+
+t.test('what crosses keeps its bytes and its order, at the beginning, in the middle and at the end', async t => {
+  t.equal(crossed(''), '');
+  t.equal(crossed('s:  a\r\n b\r\nDate: d\r\n'), 's:  a\r\n b\r\nDate: d\r\n', 'two in a row at the end');
+  t.equal(
+    crossed('Subject: 1\r\nServer: x\r\nPriority: 2\r\nX-A: y\r\nX-A: z\r\nDate: 3\r\nUser-Agent: x\r\n'),
+    'Subject: 1\r\nPriority: 2\r\nDate: 3\r\n',
+  );
+  t.equal(
+    crossed('Subject: 1\r\nSupported: tdialog\r\nReason: Q.850;cause=16\r\nDate: 3\r\n'),
+    'Subject: 1\r\nSupported: tdialog\r\nReason: Q.850;cause=16\r\nDate: 3\r\n',
+  );
+});
+
+t.test('Supported keeps the tags that we relay; Reason keeps protocol and cause', async t => {
+  t.equal(crossed('Supported: 100rel, timer\r\n'), '');
+  t.equal(
+    crossed('k: NOREFERSUB,100rel, eventlist , tdialog, histinfo-lbyr,path\r\n'),
+    'Supported: NOREFERSUB, eventlist, tdialog, histinfo-lbyr\r\n',
+  );
+  t.equal(crossed('Reason: SIP ;cause=200;text="Call, completed at h"\r\n'), 'Reason: SIP;cause=200\r\n');
+  t.equal(
+    crossed('Reason: SIP;text="a";Cause=600, Q.850; cause=16\r\n'),
+    'Reason: SIP;cause=600\r\nReason: Q.850;cause=16\r\n',
+  );
+  t.equal(crossed('Reason: SIP;text="no cause"\r\n'), '');
+  t.equal(crossed('Reason: SIP;cause=1234\r\n'), '', 'no cause has four digits');
+  t.equal(crossed('Reason: @host;cause=200\r\n'), '', 'no protocol');
+  t.equal(crossed('Reason: SIP;text="by ;cause=9@h"\r\n'), 'Reason: SIP;cause=9\r\n', 'digits are all that can leak');
+});
+
+t.test('a party keeps its name, its user and the host that it is given', async t => {
+  const party = (value: string): string =>
+    outerParty(value, host => (host === '10.0.0.1' ? 'example.org' : host), 'sip:nobody@invalid');
+  t.equal(party('"A B" <sip:a@10.0.0.1:5070;x=y>;tag=1'), '"A B" <sip:a@example.org>');
+  t.equal(party('sip:a@other.example;tag=1'), '<sip:a@other.example>');
+  t.equal(party('<sips:a:secret@other.example>'), '<sips:a@other.example>');
+  t.equal(party('<sip:10.0.0.1>'), '<sip:example.org>', 'no user');
+  t.equal(party('<sip:a@[2001:db8::1]:5060>'), '<sip:a@[2001:db8::1]>');
+  t.equal(party('Ann <tel:+15551234;phone-context=h>'), 'Ann <tel:+15551234>');
+  t.equal(party('Ann <sip:a@b@c>'), 'Ann <sip:nobody@invalid>', 'no URI');
+  t.equal(party('"Ann <sip:a@b>'), '<sip:nobody@invalid>', 'no party');
+});
+
+t.test('bodies cross by method and type', async t => {
+  const types = [
+    'application/dtmf-relay',
+    'application/dtmf',
+    'application/media_control+xml',
+    'application/vnd.nortelnetworks.digits',
+    'text/plain',
+    'text/html',
+    'message/cpim',
+    'application/im-iscomposing+xml',
+    'message/imdn+xml',
+    'application/json',
+    'application/simple-message-summary',
+    'application/pidf+xml',
+    'message/sipfrag',
+    'application/watcherinfo+xml',
+    'application/resource-lists+xml',
+    'application/simple-filter+xml',
+    'application/sdp',
+    'multipart/mixed',
+    '',
+  ];
+  const of = (method: string): string[] => types.filter(type => bodyCrosses(method, type));
+  t.same(of('INFO'), types.slice(0, 4));
+  t.same(of('MESSAGE'), types.slice(4, 10));
+  t.same(of('NOTIFY'), ['text/plain', ...types.slice(10, 14)]);
+  t.same(of('PUBLISH'), ['application/pidf+xml']);
+  t.same(of('SUBSCRIBE'), types.slice(14, 16));
+  for (const method of ['INVITE', 'OPTIONS', 'BYE']) t.same(of(method), [], method);
+  t.equal(ALLOW_LINE, 'Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE, UPDATE, SUBSCRIBE, NOTIFY\r\n');
 });
