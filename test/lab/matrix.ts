@@ -230,9 +230,27 @@ async function twoContacts({ lab, cell, alice, bob }: Stage): Promise<string[]> 
   return wrong === undefined ? [] : [`the caller and the phone that answered: ${wrong}`];
 }
 
+/** Kamailio gives all whom it challenges within a second the same nonce: in a challenge it is the other's own. */
+function foundOpposite(marks: Marks, arrived: readonly Packet[]): string[] {
+  const { nonce, others } = withoutNonce(marks);
+  const challenge = (p: Packet): boolean => /^SIP\/2\.0 40[17] /.test(p.payload);
+  return [
+    ...found(others, arrived),
+    ...found(
+      nonce,
+      arrived.filter(p => !challenge(p)),
+    ),
+  ];
+}
+
+function withoutNonce(marks: Marks): { readonly nonce: Marks; readonly others: Marks } {
+  const only = (nonce: boolean): Marks => new Map([...marks].filter(([kind]) => (kind === 'nonce') === nonce));
+  return { nonce: only(true), others: only(false) };
+}
+
 /** A digest passes the border end to end, and a registrar may know the make of its phones; nothing else goes behind. */
 function foundBehind(marks: Marks, behind: readonly Packet[]): string[] {
-  const secret = new Map([...marks].filter(([kind]) => kind !== 'nonce'));
+  const secret = withoutNonce(marks).others;
   const hardware = new Map([...secret].filter(([kind]) => kind !== 'user agent'));
   const registering = (p: Packet): boolean => p.payload.startsWith('REGISTER ');
   return [
@@ -258,7 +276,7 @@ export function leaks({ alice, bob }: Pick<Stage, 'alice' | 'bob'>, behind: read
     if (control.length < 5)
       wrong.push(`control: only ${control.length} marks of ${of.phone.options.user} on its own wire`);
     const arrived = other.wire.packets().filter(p => p.to === other.phone.options.address);
-    for (const mark of found(marks, arrived))
+    for (const mark of foundOpposite(marks, arrived))
       wrong.push(`${other.phone.options.user} was sent ${of.phone.options.user}'s ${mark}`);
     for (const mark of foundBehind(marks, behind))
       wrong.push(`the service was sent ${of.phone.options.user}'s ${mark}`);
