@@ -22,9 +22,13 @@ const WANTED = 80;
 const HOOK = join(root, 'scripts/mutants-hook.mjs');
 /** A test that takes longer runs in a process of its own, after the quick ones have had their chance. */
 const QUICK_MS = 300;
-/** A mutant that takes this many times the clean run has left the road; the rest is what a start takes. */
+/** A mutant that takes this many times the CPU of the clean run has left the road; the rest is what a start takes. */
 const PATIENCE = 3;
-const START_MS = 3000;
+const START_MS = 2000;
+/** One that waits instead: so many times longer on the clock, since the machine may have other work. */
+const WAIT = 15;
+const LOOK_MS = 200;
+const TICK_MS = 10;
 const CLEAN_MS = 600_000;
 const PROGRESS_MS = 10_000;
 const USAGE =
@@ -271,7 +275,7 @@ function processes(tests) {
   return [...[...quick.values()].sort((a, b) => a.ms - b.ms), ...slow];
 }
 
-/** 'passed', 'failed' or 'late'. */
+/** 'passed', 'failed' or 'late'; `deadline` in ms of CPU. */
 function runTests(path, env, deadline) {
   return new Promise((resolve, reject) => {
     // A group of its own, so that what a mutant left behind goes with it.
@@ -296,16 +300,30 @@ function runTests(path, env, deadline) {
       }
     };
     process.once('exit', end);
-    const timer = setTimeout(() => {
+    const start = Date.now();
+    const timer = setInterval(() => {
+      if (cpuMs(child.pid) <= deadline && Date.now() - start <= deadline * WAIT) return;
       late = true;
       end();
-    }, deadline);
+    }, LOOK_MS);
     child.once('error', reject);
     child.once('close', code => {
-      clearTimeout(timer);
+      clearInterval(timer);
       process.off('exit', end);
       end();
       resolve(late ? 'late' : code === 0 ? 'passed' : 'failed');
     });
   });
+}
+
+/** What a process with its threads has used of the CPU; 0 once it is gone. */
+function cpuMs(pid) {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
+  } catch (error) {
+    if (error.code === 'ENOENT' || error.code === 'ESRCH') return 0;
+    throw error;
+  }
 }
