@@ -117,6 +117,30 @@ t.test('every fault has its reason, and its neighbour none', async t => {
       invite({ start: 'INVITE  sip:b@h SIP/2.0' }),
       invite({ start: 'INVITE sip:b@h sip/2.0' }),
     ],
+    [
+      'bare CR in the Request-URI',
+      'malformed-start-line',
+      invite({ start: 'INVITE sip:b\rX:@h SIP/2.0' }),
+      invite({ start: 'INVITE sip:bX:@h SIP/2.0' }),
+    ],
+    [
+      'a control in the Request-URI',
+      'malformed-start-line',
+      invite({ start: 'INVITE sip:b\x01@h SIP/2.0' }),
+      invite({ start: 'INVITE sip:b\x80@h SIP/2.0' }),
+    ],
+    [
+      'bare CR in a reason phrase',
+      'malformed-start-line',
+      invite({ start: 'SIP/2.0 200 O\rK' }),
+      invite({ start: 'SIP/2.0 200 O\tK' }),
+    ],
+    [
+      'NUL in a reason phrase',
+      'malformed-start-line',
+      invite({ start: 'SIP/2.0 200 O\0K' }),
+      invite({ start: 'SIP/2.0 200 O K' }),
+    ],
     ['space at the end', 'malformed-start-line', invite({ start: 'INVITE sip:b@h SIP/2.0 ' }), invite()],
     ['method no token', 'malformed-start-line', invite({ start: 'INV@TE sip:b@h SIP/2.0' }), invite()],
     ['no scheme', 'malformed-uri', invite({ start: 'INVITE bob SIP/2.0' }), invite({ start: 'INVITE x:bob SIP/2.0' })],
@@ -164,6 +188,12 @@ t.test('every fault has its reason, and its neighbour none', async t => {
     ['no To', 'missing-header', invite({ without: 'To' }), invite({ without: 'To', plus: ['T : <sip:a@h>'] })],
     ['no Call-ID', 'missing-header', invite({ without: 'Call-ID' }), invite({ without: 'Call-ID', plus: ['i: x'] })],
     ['no CSeq', 'missing-header', invite({ without: 'CSeq' }), invite({ without: 'Max-Forwards' })],
+    [
+      'another byte for the hyphen of a name',
+      'missing-header',
+      invite({ without: 'Call-ID', plus: ['Call_ID: x'] }),
+      invite({ without: 'Call-ID', plus: ['CALL-id\t: x'] }),
+    ],
     ['two From', 'duplicate-header', invite({ plus: ['f: <sip:x@h>'] }), invite({ plus: ['ff: <sip:x@h>'] })],
     ['two To', 'duplicate-header', invite({ plus: ['tO: <sip:x@h>'] }), invite()],
     ['two Call-ID', 'duplicate-header', invite({ plus: ['CALL-ID: x'] }), invite({ plus: ['Call-IDs: x'] })],
@@ -267,6 +297,53 @@ t.test('every fault has its reason, and its neighbour none', async t => {
     t.equal(m.parse(bad), reason, name);
     t.equal(m.parse(good), undefined, `${name}: neighbour`);
   }
+});
+
+t.test('a folded header is read as closely as before', async t => {
+  const m = new MessageView();
+  const via = (value: string): string => invite({ without: 'Via', plus: [`Via: ${value}`] });
+  t.equal(m.parse(via('SIP/2.0/UDP h:5070;branch=z9\r\n ;rport')), undefined);
+  t.strictSame([m.branch, m.sentBy, m.via.rport], ['z9', 'h:5070', true]);
+  t.equal(m.parse(via('SIP/2.0/UDP h:5070;rport;branch=z9\r\n\t;received=1.2.3.4 ')), undefined);
+  t.strictSame([m.branch, m.via.rport], ['z9', true]);
+  for (const bad of [
+    'SIP/2.0/UDP h;branch=z@9\r\n ;rport',
+    'SIP/2.0/UDP h;branch=z9\r\n ;branch=z8',
+    'SIP/2.0/UDP h;branch=z9\r\n x;rport',
+  ])
+    t.equal(m.parse(via(bad)), 'malformed-via', JSON.stringify(bad));
+  const from = (value: string): string => invite({ without: 'From', plus: [`From: ${value}`] });
+  t.equal(m.parse(from('"A" <sip:a@h>\r\n ;tag=f2')), undefined);
+  t.equal(m.fromTag, 'f2');
+  t.equal(m.parse(from('"A\r\n\tB" <sip:a@h>;tag=f3')), undefined);
+  t.equal(m.fromTag, 'f3');
+  for (const bad of ['<sip:a\r\n\t@h>;tag=f2', '<sip:a"@h>\r\n ;tag=f2', '<sip:a@h>\r\n x;tag=f2'])
+    t.equal(m.parse(from(bad)), 'malformed-header', JSON.stringify(bad));
+});
+
+t.test('two views at once, and a short message after a long one', async t => {
+  const a = new MessageView();
+  const b = new MessageView();
+  t.equal(a.parse(invite()), undefined);
+  t.equal(b.parse(invite({ start: 'BYE sip:x SIP/2.0', plus: ['X: y'] }).replace('1 INVITE', '2 BYE')), undefined);
+  t.strictSame([a.method, a.branch, a.contactUri, a.cseq], ['INVITE', 'z9hG4bKa', 'sip:a@192.0.2.1', 1]);
+  t.strictSame([a.fromTag, a.value(0), a.body, b.cseq], ['f1', VIA.slice(5), 'body', 2]);
+  // What the longer one left behind is no part of the shorter.
+  for (let n = 0; n < invite().length; n++) {
+    a.parse(invite());
+    t.not(a.parse(invite().slice(0, n)), undefined);
+    if (a.bodyEnd > n || a.line(a.count - 1).length > n) t.fail(`cut at ${n}`);
+  }
+});
+
+t.test('a head has an end within 128 kB, whatever the body', async t => {
+  const m = new MessageView();
+  const long = (n: number): string => invite({ plus: [`X: ${'y'.repeat(n)}`] });
+  const room = 131_072 - long(0).indexOf('\r\n\r\n') - 4;
+  t.equal(m.parse(long(room)), undefined);
+  t.equal(m.body, 'body', 'past what is copied');
+  t.equal(m.parse(long(room + 4)), 'malformed-header');
+  t.equal(m.answerable, false);
 });
 
 t.test('answerable', async t => {

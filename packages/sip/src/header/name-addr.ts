@@ -1,4 +1,5 @@
 import { CLASS, LWS, NOT_URI, skipLws, skipQuoted, skipUri, trimEnd } from '../message/chars.js';
+import { eitherAt, loaded, word, wordOf } from '../message/octets.js';
 import { unfold } from '../message/unfold.js';
 import { parseParams, quote, unquote } from './param.js';
 
@@ -64,25 +65,42 @@ export function scanNameAddr(s: string, from: number, to: number, span: NameAddr
   return colon && skipUri(s, start, end) === end && isUri(s, start, end, span) && !questioned(s, span);
 }
 
+const octet = loaded;
+const CLASSES = CLASS;
+const SIP = wordOf('sip:');
+
 /**
- * The common forms, `<sip:…>` and `"…" <sip:…>`, by searches alone: sets the URI and `params` of the span. False when the
- * value must be read closely. Bytes of the URI other than SP aren't looked at: `parseNameAddr` does when it is taken apart.
+ * The common forms, `<sip:…>` and `"…" <sip:…>`, in the loaded octets: sets the URI and `params` of the span. False when
+ * the value must be read closely. Bytes of the URI other than SP aren't looked at unless there is a fold: `parseNameAddr` does
+ * when it is taken apart. There must be no control in it but folds, where `folded` says so.
  */
-export function quickNameAddr(s: string, from: number, to: number, span: NameAddrSpan): boolean {
+export function quickNameAddr(from: number, to: number, folded: boolean, span: NameAddrSpan): boolean {
   let angle = from;
-  if (s.charCodeAt(from) === 34) {
-    const close = s.indexOf('"', from + 1);
-    const slash = s.indexOf('\\', from);
-    if (close < 0 || s.charCodeAt(close + 1) !== 32 || (slash >= 0 && slash < close)) return false;
+  if (octet[from] === 34) {
+    const close = eitherAt(34, 92, from + 1, to);
+    if (octet[close] !== 34 || octet[close + 1] !== 32) return false;
     angle = close + 2;
   }
-  const end = s.indexOf('>', angle);
-  if (s.charCodeAt(angle) !== 60 || end < angle + 6 || end >= to || !s.startsWith('sip:', angle + 1)) return false;
-  const space = s.indexOf(' ', angle);
+  if (octet[angle] !== 60 || word(angle + 1) !== SIP) return false;
+  const end = eitherAt(62, 32, angle + 5, to);
+  if (end >= to || octet[end] !== 62 || end === angle + 5) return false;
+  if (folded && !uriBytes(angle + 1, end)) return false;
   span.uri = angle + 1;
   span.uriEnd = end;
-  span.params = end + 1;
-  return space < 0 || space > end;
+  span.params = folded ? skipFolds(end + 1, to) : end + 1;
+  return true;
+}
+
+/** None of them a byte that stands in no URI; a fold's are such. */
+function uriBytes(from: number, to: number): boolean {
+  for (let i = from; i < to; i++) if ((CLASSES[octet[i]!]! & NOT_URI) !== 0) return false;
+  return true;
+}
+
+function skipFolds(from: number, to: number): number {
+  let at = from;
+  while (at < to && octet[at]! <= 32) at++;
+  return at;
 }
 
 function scanAngle(s: string, angle: number, to: number, span: NameAddrSpan): boolean {

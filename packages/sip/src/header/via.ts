@@ -1,4 +1,5 @@
-import { CLASS, DIGIT, decimal, HOST, LWS, skipLws, skipToken } from '../message/chars.js';
+import { allOf, CLASS, DIGIT, decimal, HOST, LWS, skipLws, skipToken, TOKEN } from '../message/chars.js';
+import { controlAt, decimalAt, eitherAt, loaded, octetAt, word, wordOf } from '../message/octets.js';
 import { isParam, type ParamSpan, paramSpan, parseParams, scanParam } from './param.js';
 
 /** One via-parm (RFC 3261 §20.42). */
@@ -68,53 +69,70 @@ export function scanVia(s: string, from: number, to: number, span: ViaSpan): boo
   return scanViaParams(s, at, to, span);
 }
 
+const octet = loaded;
+const CLASSES = CLASS;
+const SIP = wordOf('SIP/');
+const TWO_ZERO = wordOf('2.0/');
+const RPORT = wordOf(';rpo');
+const BRANCH = wordOf(';bra');
+const NCH = wordOf('nch=');
+
 /**
- * The common form, `SIP/2.0/UDP host:port;branch=x;rport` in this order or with rport first, by searches alone; false
- * when the value must be read closely. That the branch is a token isn't looked at: `parseVia` does.
+ * The common form, `SIP/2.0/UDP host:port;branch=x;rport` in this order or with rport first, in the loaded octets of `s`;
+ * false when the value must be read closely. That the branch is a token isn't looked at unless there is a fold: `parseVia` does. There
+ * must be no control in it but folds, where `folded` says so.
  */
-export function quickVia(s: string, from: number, to: number, span: ViaSpan): boolean {
-  const host = s.indexOf(' ', from) + 1;
-  const semi = s.indexOf(';', from);
-  if (host === 0 || semi < 0 || semi >= to || host > semi || !s.startsWith('SIP/2.0/', from) || host - from < 11)
-    return false;
-  const space = s.indexOf(' ', host);
-  const comma = s.indexOf(',', host);
-  if ((space >= 0 && space < to) || (comma >= 0 && comma < to)) return false;
+export function quickVia(s: string, from: number, to: number, folded: boolean, span: ViaSpan): boolean {
+  if (word(from) !== SIP || word(from + 4) !== TWO_ZERO) return false;
+  let space = from + 8;
+  while ((CLASSES[octet[space]!]! & TOKEN) !== 0) space++;
+  if (octet[space] !== 32 || space < from + 10) return false;
+  const semi = quickSentBy(space + 1, to, span);
+  if (semi < 0) return false;
+  // What follows a fold is read closely.
+  const quickEnd = folded ? Math.min(controlAt(semi), to) : to;
+  // A second via-parm, or white space, which may stand between any two parts.
+  if (eitherAt(44, 32, semi, quickEnd) < quickEnd) return false;
   span.transport = from + 8;
-  span.transportEnd = host - 1;
-  if (!quickSentBy(s, host, semi, span)) return false;
+  span.transportEnd = space;
   span.params = semi;
-  return quickParams(s, semi, to, span);
+  return quickParams(s, semi, quickEnd, to, span);
 }
 
-/** `host` or `host:port` up to the `;`. */
-function quickSentBy(s: string, host: number, semi: number, span: ViaSpan): boolean {
-  const colon = s.indexOf(':', host);
+/** `host` or `host:port` up to the `;`, whose index it returns; -1 for anything else. */
+function quickSentBy(host: number, to: number, span: ViaSpan): number {
+  let at = host;
+  while ((CLASSES[octet[at]!]! & HOST) !== 0) at++;
   span.host = host;
-  span.sentByEnd = semi;
+  span.hostEnd = at;
+  span.sentByEnd = at;
   span.port = -1;
-  if (colon < 0 || colon > semi) {
-    span.hostEnd = semi;
-    return semi > host && s.charCodeAt(host) !== 91;
-  }
-  span.hostEnd = colon;
-  span.port = decimal(s, colon + 1, semi, 65535);
-  return colon > host && span.port > 0 && s.charCodeAt(host) !== 91;
+  if (at === host || at >= to) return -1;
+  if (octet[at] === 59) return at;
+  if (octet[at] !== 58) return -1;
+  let end = at + 1;
+  while (octet[end] !== 59 && end < to) end++;
+  span.port = decimalAt(at + 1, end, 65535);
+  span.sentByEnd = end;
+  return span.port > 0 && end < to ? end : -1;
 }
 
-function quickParams(s: string, semi: number, to: number, span: ViaSpan): boolean {
-  const first = s.startsWith(';rport;', semi);
+function isRport(at: number): boolean {
+  return word(at) === RPORT && octet[at + 4] === 114 && octet[at + 5] === 116;
+}
+
+function quickParams(s: string, semi: number, quickEnd: number, to: number, span: ViaSpan): boolean {
+  const first = isRport(semi) && octet[semi + 6] === 59;
   const start = first ? semi + 6 : semi;
-  if (!s.startsWith(';branch=', start)) return false;
-  const semicolon = s.indexOf(';', start + 8);
-  const end = semicolon < 0 || semicolon > to ? to : semicolon;
+  if (word(start) !== BRANCH || word(start + 4) !== NCH) return false;
+  const end = octetAt(59, start + 8, quickEnd);
   span.branch = start + 8;
   span.branchEnd = end;
   span.rport = first;
   span.end = to;
-  if (end === start + 8) return false;
+  if (end === start + 8 || (quickEnd < to && !allOf(s, start + 8, end, TOKEN))) return false;
   if (end === to) return true;
-  if (to - end !== 6 || !s.startsWith(';rport', end)) return scanMore(s, end, to, span);
+  if (to - end !== 6 || !isRport(end)) return scanMore(s, end < quickEnd ? end : skipLws(s, end, to), to, span);
   span.rport = true;
   return true;
 }

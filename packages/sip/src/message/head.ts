@@ -1,6 +1,10 @@
 import type { Reason } from '@drawbridge/core';
-import { skipLws, trimEnd } from './chars.js';
-import { H, HEADER_IDS, type HeaderId, NAME_END, scanHeaderName } from './header-id.js';
+import { skipLws, skipToken, trimEnd } from './chars.js';
+import { H, HEADER_IDS, type HeaderId, nameId } from './header-id.js';
+import { controlAt, loaded, octetAt, word } from './octets.js';
+
+const octet = loaded;
+const CONTENT_LENGTH = H.contentLength;
 
 /** Most header lines one message may have. */
 export const MAX_HEADERS = 128;
@@ -30,6 +34,9 @@ for (const h of [
   SINGLE[h] = 1;
 }
 
+const CRLF = 0x0a0d;
+const COLON_SP = 0x203a;
+
 /** Columns of the index, one row per header line; all but the last are offsets into the text. */
 const LINE = 0;
 const NAME = 1;
@@ -47,19 +54,27 @@ export class HeadIndex {
   /** The empty line that ends the head. */
   end = 0;
   fault: Reason | undefined = undefined;
+  /** A control (a TAB, as a rule) is in the head, other than in a fold: the quick ways don't look for one. */
+  odd = false;
   readonly #rows = new Int32Array(MAX_HEADERS * ROW);
   readonly #first = new Int16Array(HEADER_IDS).fill(-1);
   #text = '';
+  #length = 0;
+  /** FOLDED or 0 for the line being read, and where its first control stands. */
   #folded = 0;
+  #control = 0;
 
-  reset(text: string): void {
+  /** `length` of its bytes are loaded. */
+  reset(text: string, length: number): void {
     const rows = this.#rows;
     const first = this.#first;
     for (let at = KIND, end = this.count * ROW; at < end; at += ROW) first[rows[at]! & 255] = -1;
     this.count = 0;
     this.end = 0;
     this.fault = undefined;
+    this.odd = false;
     this.#text = text;
+    this.#length = length;
   }
 
   /**
@@ -67,10 +82,9 @@ export class HeadIndex {
    * lines; such a message is never answered, since a reply would repeat it.
    */
   read(p: number): boolean {
-    const s = this.#text;
     let at = p;
-    while (s.charCodeAt(at) !== 13 || s.charCodeAt(at + 1) !== 10) {
-      if (at === s.length) return this.#cut(at);
+    while ((word(at) & 0xffff) !== CRLF) {
+      if (at >= this.#length) return this.#cut(at);
       const end = this.#lineEnding(at);
       if (end < 0) return this.#stop('malformed-header');
       if (this.count === MAX_HEADERS) return this.#stop('too-many-headers');
@@ -78,8 +92,7 @@ export class HeadIndex {
       at = end + 2;
     }
     this.end = at;
-    const nul = s.indexOf('\0');
-    return nul < 0 || nul >= at || this.#stop('malformed-header');
+    return true;
   }
 
   id(i: number): HeaderId {
@@ -97,7 +110,12 @@ export class HeadIndex {
   }
 
   folded(i: number): boolean {
-    return this.#rows[i * ROW + KIND]! >= FOLDED;
+    return (this.#rows[i * ROW + KIND]! & FOLDED) !== 0;
+  }
+
+  /** No fold in it, and no control anywhere but those of folds. */
+  plain(i: number): boolean {
+    return !this.odd && this.#rows[i * ROW + KIND]! < FOLDED;
   }
 
   /** First byte of line `i`; for `i === count` where the head ends. */
@@ -131,53 +149,61 @@ export class HeadIndex {
   #cut(at: number): boolean {
     this.end = at;
     this.fault ??= 'malformed-header';
-    return !this.#text.includes('\0');
+    return at === this.#text.length;
   }
 
   /**
-   * Index of the CR that ends the header starting at `at`, folds included; -1 when it doesn't end, or when a CR or LF
-   * stands alone in it.
+   * Index of the CR that ends the header starting at `at`, folds included; -1 when it doesn't end, or when a CR, LF or
+   * NUL stands alone in it: each would be a line's end to somebody else.
    */
   #lineEnding(at: number): number {
-    const s = this.#text;
-    let cr = s.indexOf('\r', at);
+    let p = controlAt(at);
+    this.#control = p;
     this.#folded = 0;
-    // LF is looked for as well: one without CR would be a line's end to somebody else.
-    if (cr < 0 || s.indexOf('\n', at) !== cr + 1) return -1;
-    let c = s.charCodeAt(cr + 2);
-    while (c === 32 || c === 9) {
-      this.#folded = FOLDED;
-      const from = cr + 2;
-      cr = s.indexOf('\r', from);
-      if (cr < 0 || s.indexOf('\n', from) !== cr + 1) return -1;
-      c = s.charCodeAt(cr + 2);
+    for (;;) {
+      const w = word(p);
+      const c = w & 255;
+      if (c === 13) {
+        if ((w & 0xffff) !== CRLF) return -1;
+        const next = (w >> 16) & 255;
+        if (next !== 32 && next !== 9) return p;
+        this.#folded = FOLDED;
+        p = controlAt(p + 3);
+      } else {
+        if (c === 10 || c === 0) return -1;
+        this.odd = true;
+        p = controlAt(p + 1);
+      }
     }
-    return cr;
   }
 
-  /** `s[from .. to)` is one header without its CRLF; false when it has no name or no colon. */
+  /** The loaded `[from .. to)` is one header without its CRLF; false when it has no name or no colon. */
   #line(from: number, to: number): boolean {
-    const s = this.#text;
-    const found = scanHeaderName(s, from);
-    const nameEnd = (found / NAME_END) | 0;
-    const id = found & (NAME_END - 1);
-    let colon = nameEnd;
-    let c = s.charCodeAt(colon);
-    while (c === 32 || c === 9) c = s.charCodeAt(++colon);
-    if (c !== 58 || nameEnd === from) return false;
+    let colon = octetAt(58, from, this.#control);
+    let nameEnd = colon;
+    let id = nameId(from, colon);
+    if (id === 0 || colon === this.#control) {
+      // Unknown, or something before the colon: the way for all, byte by byte.
+      nameEnd = skipToken(this.#text, from, to);
+      colon = nameEnd;
+      while (octet[colon] === 32 || octet[colon] === 9) colon++;
+      if (octet[colon] !== 58 || nameEnd === from) return false;
+      if (colon > nameEnd) id = nameId(from, nameEnd);
+    }
     let value = colon + 2;
-    if (s.charCodeAt(colon + 1) !== 32 || s.charCodeAt(value) <= 32) value = skipLws(s, colon + 1, to);
+    const w = word(colon);
+    if ((w & 0xffff) !== COLON_SP || ((w >> 16) & 255) <= 32) value = skipLws(this.#text, colon + 1, to);
     const n = this.count++;
     const rows = this.#rows;
     const row = n * ROW;
     rows[row] = from;
     rows[row + NAME] = nameEnd;
     rows[row + VALUE] = value;
-    rows[row + VALUE_END] = s.charCodeAt(to - 1) > 32 ? to : trimEnd(s, value, to);
+    rows[row + VALUE_END] = octet[to - 1]! > 32 ? to : trimEnd(this.#text, value, to);
     rows[row + LINE_END] = to + 2;
     rows[row + KIND] = id | this.#folded;
     if (this.#first[id]! < 0) this.#first[id] = n;
-    else if (SINGLE[id] === 1) this.fault ??= id === H.contentLength ? 'malformed-content-length' : 'duplicate-header';
+    else if (SINGLE[id] === 1) this.fault ??= id === CONTENT_LENGTH ? 'malformed-content-length' : 'duplicate-header';
     return true;
   }
 }

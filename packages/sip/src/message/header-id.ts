@@ -1,4 +1,5 @@
-import { CLASS, skipToken, TOKEN } from './chars.js';
+import { isToken } from './chars.js';
+import { LOWER, word, wordOf } from './octets.js';
 
 /** Small number of a header this product knows by name; 0 = other. */
 export type HeaderId = number;
@@ -115,65 +116,74 @@ export function headerName(h: HeaderId): string {
 }
 
 /**
- * All spellings as a trie: row of 32 per node, indexed by the low five bits of a letter, or 0 for `-`.
- * One pass over a name checks it, finds its end and its id.
+ * All spellings in a hash table over their first four bytes, their last four and their length, so that a name is found
+ * by one comparison of whole words once its colon is known. Columns of a slot:
  */
-const ROW = 32;
-/** One node per letter at most, and the root. */
-const NODES = 1 + KNOWN.reduce((n, [, name, compact]) => n + name.length + compact.length, 0);
-const NEXT = new Uint16Array(ROW * NODES);
-const ACCEPT = new Uint8Array(NODES);
-/** Byte → column + 1 of a row; 0 for what stands in no known name. */
-const COLUMN = new Uint8Array(256);
-for (let c = 97; c <= 122; c++) {
-  COLUMN[c] = (c & 31) + 1;
-  COLUMN[c - 32] = (c & 31) + 1;
-}
-COLUMN[45] = 1;
+const FIRST = 0;
+const LAST = 1;
+/** Length, and the id from the eighth bit on; 0 in an empty slot. */
+const SHAPE = 2;
+/** The words between, for names of more than eight. */
+const BETWEEN = 3;
+const SLOT = 8;
+const SLOTS = 512;
+const MAX_NAME = 27;
+const table = new Int32Array(SLOTS * SLOT);
+const ids = new Map<string, HeaderId>();
 
-let nodes = 1;
+function slotOf(first: number, last: number, length: number): number {
+  return (Math.imul(first, 0x9e3779b1) + Math.imul(last, 0x85ebca6b) + Math.imul(length, 0xc2b2ae35)) >>> 23;
+}
+
 for (let i = 0; i < KNOWN.length; i++) {
   const [, name, compact] = KNOWN[i] as (typeof KNOWN)[number];
-  learn(name, i + 1);
+  learn(name.toLowerCase(), i + 1);
   if (compact !== '') learn(compact, i + 1);
 }
 
 function learn(spelling: string, id: HeaderId): void {
-  let node = 0;
-  for (let i = 0; i < spelling.length; i++) {
-    const cell = node * ROW + COLUMN[spelling.charCodeAt(i)]! - 1;
-    if (NEXT[cell] === 0) NEXT[cell] = nodes++;
-    node = NEXT[cell]!;
-  }
-  ACCEPT[node] = id;
+  const length = spelling.length;
+  if (length > MAX_NAME) throw new TypeError(`no room for a header name of ${length}`);
+  ids.set(spelling, id);
+  const first = wordOf(spelling.slice(0, 4).padEnd(4, '\0'));
+  const last = length < 4 ? first : wordOf(spelling.slice(-4));
+  let slot = slotOf(first, last, length);
+  while (table[slot * SLOT + SHAPE] !== 0) slot = (slot + 1) % SLOTS;
+  const at = slot * SLOT;
+  table[at + FIRST] = first;
+  table[at + LAST] = last;
+  table[at + SHAPE] = (id << 8) | length;
+  for (let k = 4; k + 4 < length; k += 4) table[at + BETWEEN + k / 4 - 1] = wordOf(spelling.slice(k, k + 4));
 }
 
-/** Ids fit in the low byte of what `scanHeaderName` returns. */
-export const NAME_END = 256;
-
 /**
- * Reads the field name at `s[at]`. Returns `end * NAME_END + id`: `end` is where token characters stop (`at` when there
- * is no name at all), `id` 0 for a name that isn't known.
+ * Id of the name in the loaded octets `[from .. to)`, long or compact, in any case; 0 for others. There must be no control
+ * in it.
  */
-export function scanHeaderName(s: string, at: number): number {
-  let node = 0;
-  let i = at;
+export function nameId(from: number, to: number): HeaderId {
+  const length = to - from;
+  if (length < 1 || length > MAX_NAME) return 0;
+  let first = word(from) | LOWER;
+  if (length < 4) first &= (1 << (length << 3)) - 1;
+  const last = length < 4 ? first : word(to - 4) | LOWER;
+  let at = slotOf(first, last, length) * SLOT;
   for (;;) {
-    const column = COLUMN[s.charCodeAt(i)]!;
-    if (column > 0) {
-      node = NEXT[node * ROW + column - 1]!;
-      if (node === 0) break;
-      i++;
-      continue;
+    const shape = table[at + SHAPE]!;
+    if (shape === 0) return 0;
+    if (table[at + FIRST] === first && table[at + LAST] === last && (shape & 255) === length) {
+      if (length <= 8 || sameBetween(from, length, at)) return shape >> 8;
     }
-    if (i > at && (CLASS[s.charCodeAt(i) & 255]! & TOKEN) === 0) return i * NAME_END + ACCEPT[node]!;
-    break;
+    at = (at + SLOT) % (SLOTS * SLOT);
   }
-  return skipToken(s, i, s.length) * NAME_END;
+}
+
+function sameBetween(from: number, length: number, at: number): boolean {
+  for (let k = 4; k + 4 < length; k += 4)
+    if (table[at + BETWEEN + (k >> 2) - 1] !== (word(from + k) | LOWER)) return false;
+  return true;
 }
 
 /** Id of a name, long or compact, in any case; 0 for others. */
 export function headerId(name: string): HeaderId {
-  const found = scanHeaderName(name, 0);
-  return Math.trunc(found / NAME_END) === name.length ? found % NAME_END : 0;
+  return isToken(name) ? (ids.get(name.toLowerCase()) ?? 0) : 0;
 }

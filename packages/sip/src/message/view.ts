@@ -4,16 +4,20 @@ import { MAX_CSEQ } from '../header/cseq.js';
 import { type NameAddrSpan, nameAddrSpan, quickNameAddr, scanNameAddr } from '../header/name-addr.js';
 import { isParam, type ParamSpan, paramSpan, scanParam } from '../header/param.js';
 import { quickVia, scanVia, sentByOf, transportAt, type ViaSpan, viaSpan } from '../header/via.js';
-import { allOf, decimal, skipDigits, skipLws, skipToken, skipUri, TOKEN, WORD } from './chars.js';
+import { allOf, CLASS, skipDigits, skipLws, skipToken, TOKEN, WORD } from './chars.js';
 import { HeadIndex } from './head.js';
 import { H, type HeaderId, headerId } from './header-id.js';
-import { knownMethod, methodAt } from './method.js';
+import { loadedMethod, methodAt } from './method.js';
+import { controlAt, decimalAt, load, loaded, octetAt, word, wordOf } from './octets.js';
 import { splitList, unfold } from './unfold.js';
 
 const MAX_METHOD = 64;
 const MAX_FORWARDS = 255;
 
 const MANDATORY = [H.via, H.from, H.to, H.callId, H.cseq] as const;
+
+const octet = loaded;
+const CLASSES = CLASS;
 
 const param: ParamSpan = paramSpan();
 const nameAddr: NameAddrSpan = nameAddrSpan();
@@ -36,7 +40,6 @@ export class MessageView {
   uri = '';
   /** 0 for a request. */
   status = 0;
-  reasonPhrase = '';
   /** -1 when malformed. */
   cseq = -1;
   cseqMethod = '';
@@ -57,29 +60,38 @@ export class MessageView {
 
   readonly #head = new HeadIndex();
   #fault: Reason | undefined = undefined;
-  /** A TAB is in it somewhere: the quick ways don't look for one. */
-  #tab = false;
+  #phrase = 0;
+  #phraseEnd = 0;
   #viaOk = false;
   #fromTag = 0;
   #fromTagEnd = 0;
   #toTag = 0;
   #toTagEnd = 0;
+  /** URI of the first Contact where its form is the common one. */
+  #contact = 0;
+  #contactEnd = 0;
 
   /**
    * `framed`: cut from a stream, so that Content-Length must be there (RFC 3261 §18.3).
    * Undefined when the message is well-formed. Never throws.
    */
   parse(text: string, framed = false): Reason | undefined {
-    this.#reset(text);
+    const length = load(text);
+    this.#reset(text, length);
     let at = 0;
     // RFC 3261 §7.5: CRLF before the start line is ignored.
-    while (text.charCodeAt(at) === 13 && text.charCodeAt(at + 1) === 10) at += 2;
-    const lf = text.indexOf('\n', at);
-    if (lf < 1 || text.charCodeAt(lf - 1) !== 13) return this.#fail('malformed-start-line');
+    while (octet[at] === 13 && octet[at + 1] === 10) at += 2;
+    const control = controlAt(at);
+    const plain = octet[control] === 13 && octet[control + 1] === 10;
+    const end = plain ? control : text.indexOf('\n', at) - 1;
+    if (end < at || octet[end] !== 13) return this.#fail('malformed-start-line');
     this.startAt = at;
-    this.#startLine(at, lf - 1);
-    this.headStart = lf + 1;
-    const whole = this.#head.read(lf + 1);
+    this.headStart = end + 2;
+    this.#startLine(at, end);
+    this.#head.odd = !plain;
+    // Before the headers are read: a CR, LF or NUL of its own would end the line to somebody else; never answered.
+    if (!plain && /[\r\0]/.test(text.slice(at, end))) return this.#fail('malformed-start-line');
+    const whole = this.#head.read(end + 2);
     if (this.#head.fault !== undefined) this.#fail(this.#head.fault);
     if (!whole) return this.#fault;
     if (this.#head.end < text.length) this.bodyStart = this.#head.end + 2;
@@ -180,13 +192,13 @@ export class MessageView {
   }
   /** URI of the first Contact; '' when there is none, or it is `*` or malformed. */
   get contactUri(): string {
-    const i = this.first(H.contact);
-    if (i < 0) return '';
-    const from = this.#head.value(i);
-    const to = this.#head.valueEnd(i);
-    if (this.#plain(i) && quickNameAddr(this.text, from, to, nameAddr))
-      return this.text.slice(nameAddr.uri, nameAddr.uriEnd);
+    if (this.#contactEnd > 0) return this.text.slice(this.#contact, this.#contactEnd);
+    if (!this.has(H.contact)) return '';
     return parseContact(this.list(H.contact)[0] ?? '')?.uri ?? '';
+  }
+  /** As written; '' for a request. */
+  get reasonPhrase(): string {
+    return this.text.slice(this.#phrase, this.#phraseEnd);
   }
   get callId(): string {
     return this.get(H.callId);
@@ -207,14 +219,15 @@ export class MessageView {
     return (semi < 0 ? value : value.slice(0, semi)).replaceAll(/[ \t]/g, '').toLowerCase();
   }
 
-  #reset(text: string): void {
+  #reset(text: string, length: number): void {
     this.text = text;
     this.answerable = false;
     this.isRequest = false;
     this.method = '';
     this.uri = '';
     this.status = 0;
-    this.reasonPhrase = '';
+    this.#phrase = 0;
+    this.#phraseEnd = 0;
     this.cseq = -1;
     this.cseqMethod = '';
     this.maxForwards = -1;
@@ -227,14 +240,15 @@ export class MessageView {
     this.via.branchEnd = 0;
     this.via.params = 0;
     this.via.end = 0;
-    this.#head.reset(text);
-    this.#tab = text.includes('\t');
+    this.#head.reset(text, length);
     this.#fault = undefined;
     this.#viaOk = false;
     this.#fromTag = 0;
     this.#fromTagEnd = 0;
     this.#toTag = 0;
     this.#toTagEnd = 0;
+    this.#contact = 0;
+    this.#contactEnd = 0;
   }
 
   /** Keeps the first fault. */
@@ -243,17 +257,16 @@ export class MessageView {
     return this.#fault;
   }
 
-  /** `s[from .. to)` is the start line without CRLF (RFC 3261 §7.1, §7.2). */
+  /** `[from .. to)` is the start line without CRLF (RFC 3261 §7.1, §7.2). */
   #startLine(from: number, to: number): void {
-    const s = this.text;
-    if (isVersion(s, from)) {
+    if (isVersion(from)) {
       this.#statusLine(from, to);
       return;
     }
     this.isRequest = true;
-    const methodEnd = s.indexOf(' ', from);
-    if (methodEnd < 0 || methodEnd > to) {
-      this.method = methodAt(s, from, skipToken(s, from, to));
+    const methodEnd = octetAt(32, from, to);
+    if (methodEnd === to) {
+      this.method = methodAt(this.text, from, skipToken(this.text, from, to));
       this.#fail('malformed-start-line');
       return;
     }
@@ -263,42 +276,42 @@ export class MessageView {
   /** Splits at the spaces; the URI is looked at closely by who uses it (`parseUri`). */
   #requestLine(from: number, methodEnd: number, to: number): void {
     const s = this.text;
-    const known = knownMethod(s, from, methodEnd);
+    const known = loadedMethod(from, methodEnd);
     this.method = known ?? s.slice(from, skipToken(s, from, methodEnd));
     const uri = methodEnd + 1;
-    const uriEnd = s.indexOf(' ', uri);
-    const scheme = s.charCodeAt(uri) | 0x20;
+    const uriEnd = octetAt(32, uri, to);
     const badMethod =
       known === undefined &&
       (this.method.length !== methodEnd - from || methodEnd === from || methodEnd - from > MAX_METHOD);
-    if (badMethod || uriEnd < 0 || uriEnd > to) {
+    if (badMethod || uriEnd === to) {
       this.#fail('malformed-start-line');
       return;
     }
     this.uri = s.slice(uri, uriEnd);
-    if (scheme < 97 || scheme > 122 || !isVersion(s, uriEnd + 1) || (this.#tab && skipUri(s, uri, uriEnd) < uriEnd))
+    const scheme = octet[uri]! | 0x20;
+    if (scheme < 97 || scheme > 122 || !isVersion(uriEnd + 1) || controlAt(uri) < uriEnd)
       this.#fail('malformed-start-line');
-    else if (!isTwoZero(s, uriEnd + 5, to))
+    else if (!isTwoZero(uriEnd + 5, to))
       this.#fail(allOf(s, uriEnd + 5, to, TOKEN) ? 'unsupported-version' : 'malformed-start-line');
-    else if (!this.uri.includes(':')) this.#fail('malformed-uri');
+    else if (word(uri) !== SIP && !this.uri.includes(':')) this.#fail('malformed-uri');
   }
 
   #statusLine(from: number, to: number): void {
-    const s = this.text;
-    const space = s.indexOf(' ', from);
-    if (space < 0 || space >= to) {
+    const space = octetAt(32, from, to);
+    if (space === to) {
       this.#fail('malformed-start-line');
       return;
     }
-    const status = decimal(s, space + 1, Math.min(space + 4, to), 699);
+    const status = decimalAt(space + 1, Math.min(space + 4, to), 699);
     const after = space + 4;
-    if (status < 100 || (after < to && s.charCodeAt(after) !== 32)) {
+    if (status < 100 || (after < to && octet[after] !== 32)) {
       this.#fail('malformed-start-line');
       return;
     }
     this.status = status;
-    this.reasonPhrase = s.slice(after + 1, to);
-    if (!isTwoZero(s, from + 4, space)) this.#fail('unsupported-version');
+    this.#phrase = Math.min(after + 1, to);
+    this.#phraseEnd = to;
+    if (!isTwoZero(from + 4, space)) this.#fail('unsupported-version');
   }
 
   #mandatory(): void {
@@ -308,13 +321,9 @@ export class MessageView {
     this.#readCallId();
     this.#readCSeq();
     this.#readMaxForwards();
+    this.#readContact();
     for (let k = 0; k < MANDATORY.length; k++)
       if (this.first(MANDATORY[k] as HeaderId) < 0) this.#fail('missing-header');
-  }
-
-  /** The quick ways see neither folds nor TABs. */
-  #plain(i: number): boolean {
-    return !this.#tab && !this.#head.folded(i);
   }
 
   #readVia(): void {
@@ -322,7 +331,9 @@ export class MessageView {
     if (i < 0) return;
     const from = this.#head.value(i);
     const to = this.#head.valueEnd(i);
-    this.#viaOk = (this.#plain(i) && quickVia(this.text, from, to, this.via)) || scanVia(this.text, from, to, this.via);
+    this.#viaOk =
+      (!this.#head.odd && quickVia(this.text, from, to, this.#head.folded(i), this.via)) ||
+      scanVia(this.text, from, to, this.via);
     if (!this.#viaOk) {
       this.via.branch = 0;
       this.via.branchEnd = 0;
@@ -359,10 +370,10 @@ export class MessageView {
     const to = this.#head.valueEnd(i);
     tag = 0;
     tagEnd = 0;
-    if (this.#plain(i) && quickNameAddr(s, from, to, nameAddr)) {
+    if (!this.#head.odd && quickNameAddr(from, to, this.#head.folded(i), nameAddr)) {
       const params = nameAddr.params;
       if (params === to) return true;
-      if (s.startsWith(';tag=', params) && params + 5 < to && skipToken(s, params + 5, to) === to) {
+      if (word(params) === TAG && octet[params + 4] === 61 && params + 5 < to && tokenTo(params + 5, to)) {
         tag = params + 5;
         tagEnd = to;
         return true;
@@ -374,12 +385,10 @@ export class MessageView {
   #readCallId(): void {
     const i = this.first(H.callId);
     if (i < 0) return;
-    const s = this.text;
     const from = this.#head.value(i);
     const to = this.#head.valueEnd(i);
     // It is compared, never taken apart: what matters is that it is one word.
-    const space = s.indexOf(' ', from);
-    if (from === to || (space >= 0 && space < to) || (!this.#plain(i) && !allOf(s, from, to, WORD)))
+    if (from === to || octetAt(32, from, to) < to || (!this.#head.plain(i) && !allOf(this.text, from, to, WORD)))
       this.#fail('malformed-header');
   }
 
@@ -389,11 +398,11 @@ export class MessageView {
     const s = this.text;
     const from = this.#head.value(i);
     const to = this.#head.valueEnd(i);
-    const space = this.#plain(i) ? s.indexOf(' ', from) : -1;
-    const end = space > from && space < to ? space : skipDigits(s, from, to);
-    const seq = decimal(s, from, end, MAX_CSEQ);
-    const method = skipLws(s, end, to);
-    const known = knownMethod(s, method, to);
+    const space = this.#head.plain(i) ? octetAt(32, from, to) : to;
+    const end = space < to ? space : skipDigits(s, from, to);
+    const seq = decimalAt(from, end, MAX_CSEQ);
+    const method = space < to && octet[end + 1]! > 32 ? end + 1 : skipLws(s, end, to);
+    const known = loadedMethod(method, to);
     if (seq < 0 || method === end || (known === undefined && !allOf(s, method, to, TOKEN))) {
       this.#fail('malformed-cseq');
       return;
@@ -403,10 +412,19 @@ export class MessageView {
     if (this.isRequest && this.cseqMethod !== this.method) this.#fail('cseq-method-mismatch');
   }
 
+  /** What else may stand there is read when it is asked for. */
+  #readContact(): void {
+    const i = this.first(H.contact);
+    if (i < 0 || !this.#head.plain(i) || !quickNameAddr(this.#head.value(i), this.#head.valueEnd(i), false, nameAddr))
+      return;
+    this.#contact = nameAddr.uri;
+    this.#contactEnd = nameAddr.uriEnd;
+  }
+
   #readMaxForwards(): void {
     const i = this.first(H.maxForwards);
     if (i < 0) return;
-    this.maxForwards = decimal(this.text, this.#head.value(i), this.#head.valueEnd(i), MAX_FORWARDS);
+    this.maxForwards = decimalAt(this.#head.value(i), this.#head.valueEnd(i), MAX_FORWARDS);
     if (this.maxForwards < 0) this.#fail('malformed-header');
   }
 
@@ -417,7 +435,7 @@ export class MessageView {
       if (framed) this.#fail('missing-header');
       return;
     }
-    const length = decimal(this.text, this.#head.value(i), this.#head.valueEnd(i), 0x7fffffff);
+    const length = decimalAt(this.#head.value(i), this.#head.valueEnd(i), 0x7fffffff);
     if (length < 0) {
       this.#fail('malformed-content-length');
       return;
@@ -454,16 +472,22 @@ function scanTag(s: string, from: number, to: number): boolean {
   return true;
 }
 
+const SIP = wordOf('sip:');
+const TAG = wordOf(';tag');
+const VERSION = wordOf('sip/');
+const TWO_ZERO = wordOf('2.0') & 0xffffff;
+
 /** `SIP/`, in any case (RFC 3261 §7.1: the version is case-insensitive). */
-function isVersion(s: string, at: number): boolean {
-  return (
-    (s.charCodeAt(at) | 0x20) === 115 &&
-    (s.charCodeAt(at + 1) | 0x20) === 105 &&
-    (s.charCodeAt(at + 2) | 0x20) === 112 &&
-    s.charCodeAt(at + 3) === 47
-  );
+function isVersion(at: number): boolean {
+  return (word(at) | 0x202020) === VERSION;
 }
 
-function isTwoZero(s: string, from: number, to: number): boolean {
-  return to - from === 3 && s.charCodeAt(from) === 50 && s.charCodeAt(from + 1) === 46 && s.charCodeAt(from + 2) === 48;
+function isTwoZero(from: number, to: number): boolean {
+  return to - from === 3 && (word(from) & 0xffffff) === TWO_ZERO;
+}
+
+function tokenTo(from: number, to: number): boolean {
+  let at = from;
+  while ((CLASSES[octet[at]!]! & TOKEN) !== 0) at++;
+  return at >= to;
 }
