@@ -1,5 +1,16 @@
+import { Endpoints, parseAddressWords } from '@drawbridge/core';
 import t from 'tap';
-import { audio, portOf, rtcp, rtp, VirtualRelay } from './virtual.js';
+import {
+  COUNT,
+  FLAG,
+  FlowTable,
+  Forwarder,
+  HEADER_F64,
+  type PathEvent,
+  ROW,
+  ROW_F64_WINDOW_END,
+} from '../src/index.js';
+import { audio, endpoint, portOf, rtcp, rtp, VirtualRelay } from './virtual.js';
 
 const ALICE = '198.51.100.7';
 const BOB = '192.0.2.20';
@@ -296,7 +307,6 @@ t.test('nothing is allocated per packet', async t => {
   const { a, b } = call(relay);
   relay.arrive(`${ALICE}:61000`, a, rtp());
   relay.arrive(`${BOB}:5000`, b, rtp());
-  const { Endpoints } = await import('@drawbridge/core');
   const source = Endpoints.of({ address: ALICE, port: 61000 });
   const at = Endpoints.of({ address: '203.0.113.10', port: Number(a.split(':')[1]) });
   const row = relay.table.ownRow(at, 0);
@@ -426,4 +436,225 @@ t.test('first bytes: what is media and what is not', async t => {
   t.equal(is([0x80, 201, 0, 2, 0, 0, 0, 1]), PACKET.invalid, 'longer than it is');
   t.equal(is([0x80, 201, 0, 1, 0, 0, 0]), PACKET.invalid, 'seven bytes');
   t.equal(is([0x80, 192, 0, 1, 0, 0, 0, 1], true), PACKET.invalid);
+});
+
+const PORT_ROW = 10;
+const OUT_ROW = 20;
+
+interface Rules {
+  readonly flags?: number;
+  readonly remote?: string;
+  readonly seen?: string;
+  /** Of 128, as the table has it. */
+  readonly seenBits?: number;
+  readonly floor?: number;
+  readonly epoch?: number;
+}
+
+/** A flow table of two rows and the forwarder, without the control above them. */
+function bare(rules: Rules = {}) {
+  const table = FlowTable.create(['203.0.113.10', '2001:db8::10'], 30000, 30099);
+  const events: PathEvent[] = [];
+  const forwarder = new Forwarder(table, e => events.push(e));
+  const write = (o: Rules, row = PORT_ROW): void => {
+    const at = table.begin(row);
+    table.words[at + ROW.flags] = FLAG.valid | (o.flags ?? FLAG.latch | FLAG.handover);
+    table.words[at + ROW.peer] = row === PORT_ROW ? OUT_ROW + 1 : PORT_ROW + 1;
+    table.words[at + ROW.peerRtcp] = table.words[at + ROW.peer] ?? 0;
+    table.words[at + ROW.epoch] = o.epoch ?? 5;
+    table.words[at + ROW.latchFloor] = o.floor ?? 5;
+    table.words[at + ROW.handoverMs] = 1000;
+    table.setEndpoint(row, ROW.remote, endpoint(o.remote ?? '192.0.2.1:4000'));
+    parseAddressWords(o.seen ?? '198.51.100.7', table.words, at + ROW.seen);
+    table.words[at + ROW.seenBits] = o.seenBits ?? 128;
+    table.f64[table.atF64(row) + ROW_F64_WINDOW_END] = 5000;
+    table.commit(row);
+  };
+  write(rules);
+  write({ flags: FLAG.sendToRemote, remote: '192.0.2.99:9000' }, OUT_ROW);
+  /** The source stands third in its batch, and the packet has two bytes before it. */
+  const from = (text: string, now: number, packet: Uint8Array = rtp()): boolean => {
+    const sources = new Endpoints(3);
+    sources.set(0, endpoint('233.252.0.1:1'));
+    sources.set(1, endpoint('233.252.0.2:2'));
+    sources.set(2, endpoint(text));
+    const bytes = Buffer.concat([Buffer.alloc(2), packet]);
+    forwarder.startBatch();
+    const out = forwarder.forward(PORT_ROW, bytes, 2, packet.length, sources, 2, now);
+    t.ok(out === OUT_ROW || out === -1);
+    return out === OUT_ROW;
+  };
+  const count = (slot: number, row = PORT_ROW): number => table.f64[table.atF64(row) + slot] ?? Number.NaN;
+  return { table, forwarder, events, write, from, count };
+}
+
+t.test('who may be the first source: each rule at its edges', async t => {
+  const first = (rules: Rules, source: string, now: number): boolean => bare(rules).from(source, now);
+  const none = { flags: 0 };
+  t.ok(first(none, '192.0.2.1:4000', 99_000), 'the exact endpoint of SDP, at any time');
+  t.notOk(first(none, '192.0.2.1:4001', 100), 'another port, without leave to latch');
+  t.notOk(first(none, '198.51.100.7:1', 100), 'the signalling address, without leave to latch');
+
+  const latch = { flags: FLAG.latch };
+  t.ok(first(latch, '192.0.2.1:4001', 4999), 'the address of SDP in the window');
+  t.notOk(first(latch, '192.0.2.1:4001', 5000), 'the window has ended');
+  t.ok(first(latch, '198.51.100.7:1', 4999), 'the signalling address in the window');
+  t.notOk(first(latch, '198.51.100.7:1', 5000));
+  t.notOk(first(latch, '198.51.100.6:1', 100), 'all bits count');
+  t.notOk(first({ ...latch, seenBits: 0 }, '198.51.100.7:1', 100), 'no bits are no rule');
+  t.notOk(first({ ...latch, remote: '192.0.2.1:0', seenBits: 0 }, '192.0.2.1:4000', 100), 'port 0 is no endpoint');
+  t.notOk(first({ ...none, remote: '192.0.2.1:0' }, '192.0.2.1:0', 100), 'not even for port 0');
+
+  const bits4 = (bits: number, source: string): boolean => first({ ...latch, seenBits: 96 + bits }, `${source}:1`, 100);
+  t.same([bits4(24, '198.51.100.255'), bits4(24, '198.51.101.7')], [true, false]);
+  t.same([bits4(25, '198.51.100.127'), bits4(25, '198.51.100.128')], [true, false]);
+  t.same([bits4(1, '255.0.0.1'), bits4(1, '127.0.0.1')], [true, false]);
+  const bits6 = (seenBits: number, source: string): boolean =>
+    first({ ...latch, seen: '2001:db8:1:2::7', seenBits }, `[${source}]:1`, 100);
+  t.same([bits6(64, '2001:db8:1:2:ffff::1'), bits6(64, '2001:db8:1:3::7')], [true, false]);
+  t.same([bits6(63, '2001:db8:1:3::7'), bits6(63, '2001:db8:1:4::7')], [true, false]);
+  t.same([bits6(32, '2001:db8:ffff::1'), bits6(32, '2001:db9:1:2::7')], [true, false]);
+  t.same([bits6(33, '2001:db8:7fff::1'), bits6(33, '2001:db8:8000::1')], [true, false]);
+  t.same([bits6(127, '2001:db8:1:2::6'), bits6(127, '2001:db8:1:2::5')], [true, false]);
+
+  const late = { flags: FLAG.handover };
+  t.ok(first(late, '192.0.2.1:4001', 99_000), 'a phone that starts late, from the address of SDP');
+  t.ok(first(late, '198.51.100.7:1', 99_000), 'or of the signalling');
+  t.notOk(first({ ...late, seenBits: 96 + 24 }, '198.51.100.8:1', 99_000), 'but not from its prefix');
+  t.notOk(first({ ...late, seenBits: 0 }, '198.51.100.7:1', 99_000));
+  t.notOk(first(late, '203.0.113.66:4000', 100), 'a stranger');
+
+  const own = { remote: '203.0.113.10:30050', seen: '203.0.113.10' };
+  t.ok(first(own, '203.0.113.10:30050', 100), 'a relay port of ours that SDP named');
+  t.notOk(first(own, '203.0.113.10:30051', 100), 'one that it did not name');
+  t.ok(first(own, '203.0.113.10:29999', 100), 'below our ports');
+  t.ok(first(own, '203.0.113.10:30100', 100), 'above them');
+  t.notOk(first({ ...own, remote: '203.0.113.10:30051' }, '203.0.113.10:30000', 100), 'the first port of all');
+});
+
+t.test('who may follow the first source: each rule at its edges', async t => {
+  const after = (o: { flags: number; next?: Rules }, source: string, now: number): boolean => {
+    const row = bare({ flags: o.flags });
+    t.ok(row.from('198.51.100.7:1', 100), 'latched');
+    if (o.next !== undefined) row.write({ flags: o.flags, ...o.next });
+    return row.from(source, now);
+  };
+  const latch = { flags: FLAG.latch };
+  t.ok(after(latch, '198.51.100.7:1', 99_000), 'itself');
+  t.notOk(after(latch, '198.51.100.7:2', 99_000), 'no handover');
+  t.notOk(after(latch, '192.0.2.1:4000', 200), 'the endpoint of SDP came too late');
+  const both = { flags: FLAG.latch | FLAG.handover };
+  t.notOk(after(both, '198.51.100.7:2', 1099), 'a millisecond too early');
+  t.ok(after(both, '198.51.100.7:2', 1100));
+  t.notOk(after(both, '198.51.100.8:1', 99_000));
+  t.notOk(after(both, '192.0.2.1:4000', 99_000));
+  // An offer or answer raises the epoch; with another endpoint in SDP the floor as well.
+  const reopened = { ...latch, next: { epoch: 6, seen: '198.51.100.99' } };
+  t.ok(after(reopened, '198.51.100.7:1', 200), 'the old one goes on');
+  t.ok(after(reopened, '198.51.100.99:1', 4999), 'the new one takes over inside the window');
+  t.notOk(after(reopened, '198.51.100.99:1', 5000));
+  t.ok(after(reopened, '192.0.2.1:4000', 200), 'so does the address of SDP');
+  t.notOk(after(reopened, '192.0.2.1:4000', 5000), 'even the exact endpoint has its window, once another is latched');
+  const moved = { ...latch, next: { epoch: 6, floor: 6, seen: '198.51.100.99' } };
+  t.notOk(after(moved, '198.51.100.7:1', 200), 'a void latch is no latch');
+  t.ok(after(moved, '192.0.2.1:4000', 99_000));
+
+  const row = bare(latch);
+  row.from('198.51.100.7:1', 100);
+  row.write({ ...latch, epoch: 6, seen: '198.51.100.99' });
+  t.ok(row.from('198.51.100.99:8', 200));
+  t.notOk(row.from('198.51.100.7:1', 201), 'one takes over, and the window is shut behind it');
+  t.same(row.events, [
+    { kind: 'latched', row: PORT_ROW, epoch: 5, moved: false },
+    { kind: 'latched', row: PORT_ROW, epoch: 6, moved: true },
+    {
+      kind: 'refused',
+      row: PORT_ROW,
+      epoch: 6,
+      reason: 'media-wrong-source',
+      from: { address: '198.51.100.7', port: 1 },
+    },
+  ]);
+  t.same(row.table.latched(PORT_ROW), { address: '198.51.100.99', port: 8 });
+});
+
+t.test('every packet is counted once, where it ends; each reason is told once per offer and answer', async t => {
+  const { table, forwarder, events, write, from, count } = bare();
+  const header = (slot: number): number => table.f64[slot] ?? Number.NaN;
+  const refusals = (): number[] => [0, 1, 2, 3, 4].map(k => header(HEADER_F64.refused + k));
+  const reasons = (): string[] => events.flatMap(e => (e.kind === 'refused' ? [e.reason] : []));
+  const phone = '198.51.100.7:1';
+  t.ok(from(phone, 100, rtp({ length: 50 })));
+  t.ok(from(phone, 120, rtp({ length: 70 })));
+  t.same([count(COUNT.packets), count(COUNT.bytes), count(COUNT.rtcpPackets)], [2, 120, 0]);
+  t.same([count(COUNT.lastPacket), count(COUNT.lastRtp), count(COUNT.rtpReceived)], [120, 120, 2]);
+  write({ flags: FLAG.latch | FLAG.mux });
+  t.ok(from(phone, 140, rtcp()), 'RTCP, where it may share the port');
+  t.same([count(COUNT.packets), count(COUNT.bytes), count(COUNT.rtcpPackets)], [3, 128, 1]);
+  t.same([count(COUNT.lastPacket), count(COUNT.lastRtp)], [140, 120]);
+  t.same(reasons(), []);
+
+  t.notOk(from('203.0.113.66:1', 150));
+  t.notOk(from('203.0.113.66:1', 151));
+  t.notOk(from(phone, 152, new Uint8Array(3)));
+  write({ flags: FLAG.latch | FLAG.heldIn | FLAG.mux });
+  t.notOk(from(phone, 160));
+  t.ok(from(phone, 161, rtcp()), 'RTCP goes on');
+  t.same([count(COUNT.lastPacket), count(COUNT.lastRtp)], [161, 160], 'a held phone is alive');
+  write({ flags: FLAG.latch | FLAG.mux });
+  write({ flags: FLAG.sendToRemote | FLAG.heldOut, remote: '192.0.2.99:9000' }, OUT_ROW);
+  t.notOk(from(phone, 170));
+  t.ok(from(phone, 171, rtcp()));
+  t.equal(forwarder.to.address(0), '192.0.2.99');
+  t.equal(forwarder.to.port(0), 9000);
+  for (const rules of [{ flags: 0 }, { flags: FLAG.sendToRemote, remote: '192.0.2.99:0' }]) {
+    write(rules, OUT_ROW);
+    t.notOk(from(phone, 180), 'nowhere to go');
+  }
+  table.words[table.begin(PORT_ROW) + ROW.peer] = 0;
+  table.commit(PORT_ROW);
+  t.notOk(from(phone, 181), 'nor with no row to leave by');
+  t.same(
+    [COUNT.wrongSource, COUNT.notRtp, COUNT.noTarget, COUNT.held].map(slot => count(slot)),
+    [2, 1, 3, 2],
+  );
+  t.same(refusals(), [2, 1, 3, 2, 0]);
+  t.same(reasons(), ['media-wrong-source', 'media-not-rtp', 'media-held', 'media-no-target']);
+  t.equal(header(HEADER_F64.noFlow), 0);
+  t.equal(header(HEADER_F64.received), 13);
+
+  write({ epoch: 6 });
+  t.notOk(from('203.0.113.66:1', 200));
+  t.notOk(from('203.0.113.66:1', 200));
+  t.same(reasons().slice(4), ['media-wrong-source'], 'told again after the next offer');
+
+  forwarder.sent(OUT_ROW);
+  forwarder.sent(OUT_ROW);
+  forwarder.sendFailed(OUT_ROW);
+  t.same([count(COUNT.sent, OUT_ROW), header(HEADER_F64.sent), header(HEADER_F64.sendErrors)], [2, 2, 1]);
+  t.same([count(COUNT.sendFailed, OUT_ROW), refusals()[4]], [1, 1]);
+  t.same(events.at(-1), {
+    kind: 'refused',
+    row: OUT_ROW,
+    epoch: 5,
+    reason: 'media-send-failed',
+    from: { address: '192.0.2.99', port: 0 },
+  });
+
+  table.words[table.begin(PORT_ROW) + ROW.flags] = FLAG.latch;
+  table.commit(PORT_ROW);
+  t.notOk(from(phone, 210));
+  t.equal(header(HEADER_F64.noFlow), 1, 'nobody holds the port');
+  t.equal(header(HEADER_F64.received), 16);
+});
+
+t.test('what a row carries: RTP, RTCP, both, or anything', async t => {
+  const carries = (flags: number): boolean[] =>
+    [rtp(), rtcp(), new Uint8Array(3)].map(packet =>
+      bare({ flags: flags | FLAG.latch }).from('198.51.100.7:1', 100, packet),
+    );
+  t.same(carries(0), [true, false, false]);
+  t.same(carries(FLAG.rtcp), [false, true, false]);
+  t.same(carries(FLAG.mux), [true, true, false]);
+  t.same(carries(FLAG.opaque), [true, true, true], 'T.38 has no form that we know');
 });
