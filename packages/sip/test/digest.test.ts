@@ -1,5 +1,6 @@
 import { type Endpoint, Endpoints, seededRandom } from '@drawbridge/core';
 import t from 'tap';
+import { checked, checkNonce, mintNonce, nonceKey } from '../src/digest/nonce.js';
 import { NonceCounts } from '../src/digest/nonce-counts.js';
 import { SipHash } from '../src/digest/siphash.js';
 import {
@@ -496,4 +497,42 @@ t.test('the tag of a stateless reply is the same for a retransmission, another f
     tag(x => x, Buffer.from('other')),
   ];
   t.equal(new Set([first, ...others]).size, 6);
+});
+
+t.test('a nonce is ours to the letter, for one address of a batch, in its lifetime', async t => {
+  const LIFE = 300_000;
+  const WALL = 1_700_000_000_000;
+  const key = nonceKey(KEY);
+  const peers = new Endpoints(2);
+  peers.set(0, { address: '198.51.100.66', port: 40_000 });
+  peers.set(1, { address: '198.51.100.7', port: 40_000 });
+  const random = seededRandom(3);
+  const nonce = mintNonce(key, WALL, random, 'example.org', peers, 1);
+  const check = (text: string, wall = WALL, keys = [key]): string =>
+    checkNonce(text, keys, wall, LIFE, 'example.org', peers, 1);
+  t.equal(check(nonce), 'good');
+  t.same({ ...checked }, { mintedAt: WALL, salt: seededRandom(3).u32() });
+  // The MAC as of `openssl mac … SIPHASH`.
+  t.equal(nonce, '3QGLz-VoALhgyFJqenh8sr50tAJnS0_u6vEq', 'the same on every node, now and after a restart');
+  t.not(mintNonce(key, WALL, random, 'example.org', peers, 1), nonce, 'two phones behind one NAT share none');
+
+  t.equal(checkNonce(nonce, [key], WALL, LIFE, 'example.org', peers, 0), 'unverified', 'another address');
+  t.equal(checkNonce(nonce, [key], WALL, LIFE, 'example.com', peers, 1), 'unverified', 'another realm');
+  t.equal(check(nonce, WALL, []), 'unverified');
+  t.equal(check(nonce, WALL, [nonceKey(Buffer.from('other'))]), 'unverified');
+  t.equal(check(nonce, WALL, [nonceKey(Buffer.from('other')), key]), 'good');
+  for (let i = 0; i < nonce.length; i++) {
+    const change = (c: string): string => check(nonce.slice(0, i) + c + nonce.slice(i + 1));
+    t.equal(change(nonce[i] === 'A' ? 'B' : 'A'), 'unverified', `character ${i}`);
+    for (const c of ['!', '=', '+', '\u00e9', '\u0141']) t.equal(change(c), 'foreign', `${c} at ${i}`);
+  }
+  for (const shape of ['', nonce.slice(1), `${nonce}A`, `${nonce}AAAA`]) t.equal(check(shape), 'foreign', shape);
+
+  t.same(
+    [LIFE, LIFE + 1, -LIFE, -LIFE - 1].map(age => check(nonce, WALL + age)),
+    ['good', 'old', 'good', 'old'],
+  );
+  const early = mintNonce(key, -5, random, 'example.org', peers, 1);
+  t.equal(check(early, 0), 'good', 'a clock before 1970 is no reason to fail');
+  t.equal(checked.mintedAt, 0);
 });
