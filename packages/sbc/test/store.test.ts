@@ -169,6 +169,8 @@ for (const { kind, make } of kinds) {
     await store.write([{ key: 'before', value: 1 }]);
     const heard: StoreChange[] = [];
     const stop = store.watch(change => heard.push(change));
+    const ofB: string[] = [];
+    store.watch(change => ofB.push(change.key), 'b');
     await store.write([
       { key: 'a', value: { n: 1 } },
       { key: 'b', value: 2 },
@@ -186,6 +188,15 @@ for (const { kind, make } of kinds) {
     stop();
     await store.write([{ key: 'c', value: 3 }]);
     t.equal(heard.length, 3);
+    t.same(ofB, ['b'], 'a prefix chooses');
+  });
+
+  t.test(`${kind}: closing commits what was given just before`, async t => {
+    const store = await make();
+    const written = [store.write([{ key: 'a', value: 1 }]), store.write([{ key: 'b', value: 2 }])];
+    await store.close();
+    await Promise.all(written);
+    t.equal(await refusal(store.write([{ key: 'c', value: 3 }])), 'closed');
   });
 
   t.test(`${kind}: a closed store says so`, async t => {

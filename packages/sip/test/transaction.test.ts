@@ -468,6 +468,20 @@ t.test('an INVITE that its user forgets is ended by the layer', async t => {
   t.equal(s.transactions.serverCount, 0);
 });
 
+t.test('a reply that was written before leaves as it is, and is repeated', async t => {
+  const { s, st } = served('OPTIONS');
+  const written = st.write(200, { headers: 'X-Late: 1\r\n' });
+  t.same(s.sent, [], 'to write sends nothing');
+  t.match(written, /^SIP\/2\.0 200 [\s\S]*;tag=[\s\S]*\r\nX-Late: 1\r\n/);
+  st.reply(s.now, 200, { written }, s.tx);
+  st.reply(s.now, 500, {}, s.tx);
+  t.same(
+    s.sent.map(x => x.text),
+    [written],
+    'and it was the final one',
+  );
+});
+
 t.test('replies above 100 carry one To tag of the layer, or the tag they are given', async t => {
   const { s, st } = served('INVITE');
   st.reply(s.now, 180, {}, s.tx);
