@@ -243,7 +243,7 @@ async function lossless(
     if (await passes(middle, PROBE_SECONDS)) low = middle;
     else high = middle;
   }
-  for (let tries = 0; tries < 4; tries++, low *= 1 - RESOLUTION) {
+  for (let tries = 0; tries < 6; tries++, low *= 1 - RESOLUTION) {
     if (await passes(low, CONFIRM_SECONDS)) return { rate: Math.round(low), bound: most < low * 1.2 };
   }
   return { rate: 0, bound: false };
