@@ -1,11 +1,14 @@
 import { Endpoints, parseAddressWords } from '@drawbridge/core';
 import t from 'tap';
 import {
+  COPY,
   COUNT,
   FLAG,
   FlowTable,
   Forwarder,
+  HEADER,
   HEADER_F64,
+  JOURNAL,
   type PathEvent,
   ROW,
   ROW_F64_WINDOW_END,
@@ -657,4 +660,48 @@ t.test('what a row carries: RTP, RTCP, both, or anything', async t => {
   t.same(carries(FLAG.rtcp), [false, true, false]);
   t.same(carries(FLAG.mux), [true, true, false]);
   t.same(carries(FLAG.opaque), [true, true, true], 'T.38 has no form that we know');
+});
+
+t.test('a batch voids the copies of the rows that were written, and all of them only when it lost count', async t => {
+  const { table, forwarder, write } = bare();
+  const generation = (): number | undefined => table.words[HEADER.generation];
+  const first = generation();
+  const commits = (n: number): void => {
+    for (let i = 0; i < n; i++) write({});
+    forwarder.startBatch();
+  };
+  commits(0);
+  commits(1);
+  commits(JOURNAL - 1);
+  commits(JOURNAL);
+  // Two rows were written before the first batch.
+  t.equal(generation(), first);
+  commits(JOURNAL + 1);
+  t.equal(generation(), (first ?? 0) + 1);
+  table.words[HEADER.generation] = 0xffffffff;
+  commits(JOURNAL + 1);
+  t.equal(generation(), 1, '0 marks a void copy and is never a generation');
+});
+
+t.test('warming reads the rows and where they lead, and writes nothing', async t => {
+  const table = FlowTable.create(['203.0.113.10'], 30000, 30099);
+  const forwarder = new Forwarder(table, () => t.fail('told something'));
+  const mark = (row: number, peer: number, generation: number, packets: number): void => {
+    table.words[table.at(row) + COPY.peer] = peer + 1;
+    table.words[table.at(row) + COPY.generation] = generation;
+    table.words[table.at(row) + COUNT.packets * 2] = packets;
+  };
+  mark(0, 7, 1, 2);
+  mark(3, 0, 4, 8);
+  mark(7, -1, 16, 32);
+  const before = table.words.slice();
+  const warmed = (rows: number[], count = rows.length): number => {
+    forwarder.warm(Int32Array.from(rows), count);
+    return forwarder.warmed;
+  };
+  t.equal(warmed([0, -1, 3]), 1 ^ 2 ^ (16 ^ 32) ^ (4 ^ 8) ^ (1 ^ 2));
+  t.equal(warmed([0, -1, 3], 2), 1 ^ 2 ^ (16 ^ 32));
+  t.equal(warmed([7]), 16 ^ 32);
+  t.equal(warmed([-1]), 0);
+  t.same(table.words, before);
 });
