@@ -438,6 +438,9 @@ t.test('SipHash-2-4-128 agrees with its authors and with OpenSSL', async t => {
   t.equal(text('x'.repeat(1000), 'y'.repeat(3000)), 'e5e954b6ac6b9a985ec9c6ae46705dc9', 'past the room it begins with');
   t.equal(text('a', 'b'), text('ab'));
   t.not(text('é'), text('Ã©'), 'nothing but ASCII stands for itself');
+  // The same of the bytes e0 83 a9 e2 82 ac.
+  t.equal(text('é€'), 'bec19773e3824997f8548a0bd4d3301f', 'three bytes each');
+  t.equal(of(2), '8177228da4a45dc7fca38bdef60affe4', 'nothing is left of a longer message before it');
   t.throws(() => new SipHash(key.subarray(1)), TypeError);
 });
 
@@ -535,4 +538,26 @@ t.test('a nonce is ours to the letter, for one address of a batch, in its lifeti
   const early = mintNonce(key, -5, random, 'example.org', peers, 1);
   t.equal(check(early, 0), 'good', 'a clock before 1970 is no reason to fail');
   t.equal(checked.mintedAt, 0);
+});
+
+t.test('a response is of the bytes on the wire, ASCII or not', async t => {
+  const plain = {
+    algorithm: 'MD5',
+    ha1: ha1('MD5', 'alice', 'example.org', 'secret'),
+    method: 'REGISTER',
+    uri: 'sip:h',
+    nonce: 'n',
+  } as const;
+  // By another MD5, over the same bytes.
+  t.equal(digestResponse(plain), '5bd313deb25ce5104b4f36c9c69a97f0');
+  t.equal(digestResponse({ ...plain, uri: 'sip:\x80@h' }), 'e8a48e27a906788208847ff0b6139c00');
+  t.equal(digestResponse({ ...plain, uri: 'sip:j\xc3\xa4@h' }), '188ff85fe194ddcc06e7eb0b3dcc8025');
+  t.equal(
+    digestResponse({ ...plain, ha2: '0'.repeat(32) }),
+    'da8ee17e01705ae797e075fc6c870f32',
+    'H(A2) as it is given',
+  );
+  const whole = { ...plain, qop: 'auth-int', nc: '1', cnonce: 'c' } as const;
+  t.equal(digestResponse(whole), 'c08b701c9623d13ddec805459cf81f5b', 'no body is an empty one');
+  t.equal(digestResponse({ ...whole, body: '\xff\x80' }), 'ed257fe8dc43fd542b9b0f188b8be407');
 });
