@@ -458,6 +458,26 @@ t.test('the table of counts is bounded, and forgetting allows no replay', async 
   t.ok(counts.take(2000, 2, 76, 1));
 });
 
+t.test(
+  'nonces of one moment, or of one salt, are counted apart; a count far below the window is not taken',
+  async t => {
+    const counts = new NonceCounts(8, 1000);
+    t.ok(counts.take(5, 5, 70, 1));
+    t.ok(counts.take(5, 5, 71, 1), 'the same moment');
+    t.ok(counts.take(6, 6, 70, 1), 'the same salt');
+    t.equal(counts.size, 3);
+    for (const [mintedAt, salt] of [
+      [5, 70],
+      [5, 71],
+      [6, 70],
+    ] as const)
+      t.notOk(counts.take(6, mintedAt, salt, 1), `${mintedAt} ${salt}`);
+    t.ok(counts.take(6, 5, 70, 100));
+    t.notOk(counts.take(6, 5, 70, 67), '33 below the highest');
+    t.ok(counts.take(6, 5, 70, 69), 'control: 31 below it');
+  },
+);
+
 t.test('the client answers the topmost challenge it can, in its own realm only', async t => {
   const b = bench();
   t.match(b.answer(), /algorithm=SHA-512-256,qop=auth,/);
