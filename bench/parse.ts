@@ -16,10 +16,12 @@ import { type ParseWork, parseWork } from './parse-messages.js';
 import { openPeers, type Reader } from './parse-peers.js';
 import type { BenchOptions, BenchResult } from './result.js';
 
-/** Seconds that each side gets in one pair, unless the caller says otherwise. */
+/** Seconds that each parser gets in one round, unless the caller says otherwise. */
 const SECONDS = 2;
+/** Of its share it gets so many at a time, in turn with the others, so that a machine that slows down does so for all. */
+const SLICE_SECONDS = 0.2;
 
-/** What one side did in its share of a pair. */
+/** What one side did in a slice, or in all slices of a round. */
 interface Share {
   readonly cpuUs: number;
   /** Per second of CPU: one core's worth, whoever else is running. */
@@ -30,96 +32,90 @@ interface Share {
 
 /**
  * Parsing alone: messages from Buffers to the fields a border asks every message for (bench.md, row `parse`).
- * Ours against each JavaScript parser in turn; the best of them makes the ratio.
+ * Ours and each JavaScript parser in turn; the best of them makes the ratio.
  */
 export async function parse(options: BenchOptions): Promise<BenchResult> {
   const work = parseWork(options.seed);
   const expected = checksum(work, referenceReader());
   const seconds = options.seconds > 0 ? options.seconds : SECONDS;
   const peers = await openPeers();
-  const shares = new Map<string, Share[]>();
-  const refused: string[] = [];
-  const oursShares: Share[] = [];
-  for (const peer of peers) {
-    const done = measurePeer(peer.name, peer.reader, work, expected, seconds, options.onProgress);
-    shares.set(peer.name, done.theirs);
-    oursShares.push(...done.ours);
-    if (done.refused !== undefined) refused.push(done.refused);
+  const sides: Side[] = [
+    { name: 'ours', read: ourReader(), shares: [] },
+    ...peers.map((p): Side => ({ name: p.name, read: p.reader, shares: [] })),
+  ];
+  let refused = measure(sides, work, expected, seconds, options.onProgress);
+  if (refused?.startsWith('unsteady') === true) {
+    options.onProgress(`${refused}; measuring again`);
+    refused = measure(sides, work, expected, seconds, options.onProgress);
   }
-  const ours = rate(oursShares);
-  const best = Math.max(...[...shares.values()].map(rate));
-  const sides: [string, Share[]][] = [['ours', oursShares], ...shares];
+  const ours = rate(sides[0]?.shares ?? []);
+  const of = (name: string): number => Math.round(rate(sides.find(s => s.name === name)?.shares ?? []));
   return {
     bench: 'parse',
     commit: commitOf(),
     ours: { messages_per_second: Math.round(ours) },
-    peers: Object.fromEntries(
-      peers.map(p => [p.name, { version: p.version, messages_per_second: Math.round(rate(shares.get(p.name) ?? [])) }]),
-    ),
+    peers: Object.fromEntries(peers.map(p => [p.name, { version: p.version, messages_per_second: of(p.name) }])),
     work: Object.fromEntries(
-      sides.map(([name, list]) => [
+      sides.map(({ name, shares }) => [
         name,
-        { done: sum(list, s => s.done), failed: sum(list, s => s.failed), retransmitted: 0 },
+        { done: sum(shares, s => s.done), failed: sum(shares, s => s.failed), retransmitted: 0 },
       ]),
     ),
-    cpu_us: Object.fromEntries(sides.map(([name, list]) => [name, round3(median(list.map(s => s.cpuUs)))])),
-    spread: Object.fromEntries(sides.map(([name, list]) => [name, round3(spread(list.map(s => s.cpuUs)))])),
+    cpu_us: Object.fromEntries(sides.map(({ name, shares }) => [name, round3(median(shares.map(s => s.cpuUs)))])),
+    spread: Object.fromEntries(sides.map(({ name, shares }) => [name, round3(spread(shares.map(s => s.cpuUs)))])),
     config: { messages: sha256(work.rotation.map(b => b.toString('latin1')).join('\0')) },
-    ratios: refused.length > 0 ? {} : { parse_vs_best_js: round3(ours / best) },
-    ...(refused.length > 0 ? { refused: refused.join('; ') } : {}),
+    ratios: refused === undefined ? { parse_vs_best_js: round3(ours / rate(best(sides).shares)) } : {},
+    ...(refused === undefined ? {} : { refused }),
   };
 }
 
-interface Pairs {
-  readonly ours: Share[];
-  readonly theirs: Share[];
-  readonly refused?: string;
+interface Side {
+  readonly name: string;
+  readonly read: Reader;
+  /** One per round. */
+  readonly shares: Share[];
 }
 
-/** A B A B …, the first pair discarded; once more when the machine was unsteady. */
-function measurePeer(
-  name: string,
-  theirs: Reader,
+/** The fastest peer: the one that the ratio is made with. */
+function best(sides: readonly Side[]): Side {
+  return sides.slice(1).reduce((a, b) => (rate(b.shares) > rate(a.shares) ? b : a));
+}
+
+/** A B C … in slices, over and over; the first round is discarded. What makes the figures worthless, if anything does. */
+function measure(
+  sides: readonly Side[],
   work: ParseWork,
   expected: number,
   seconds: number,
   onProgress: (line: string) => void,
-): Pairs {
-  let last: Pairs = onePass(name, theirs, work, expected, seconds, onProgress);
-  if (last.refused?.startsWith('unsteady') === true) {
-    onProgress(`${last.refused}; measuring again`);
-    last = onePass(name, theirs, work, expected, seconds, onProgress);
+): string | undefined {
+  for (const { shares } of sides) shares.length = 0;
+  let from = machineTimes();
+  for (let round = 0; round < PAIRS; round++) {
+    const slices: Share[][] = sides.map(() => []);
+    for (let spent = 0; spent < seconds; spent += SLICE_SECONDS)
+      for (const [i, { read }] of sides.entries()) slices[i]?.push(share(work, read, expected, SLICE_SECONDS));
+    const shares = slices.map(joined);
+    const told = sides.map(({ name }, i) => `${name} ${Math.round(shares[i]?.perSecond ?? 0)}/s`).join(', ');
+    onProgress(`parse: round ${round + 1}/${PAIRS}${round === 0 ? ' (warm-up)' : ''}: ${told}`);
+    if (round === 0) from = machineTimes();
+    else for (const [i, s] of shares.entries()) sides[i]?.shares.push(s);
   }
-  return last;
-}
-
-function onePass(
-  name: string,
-  theirs: Reader,
-  work: ParseWork,
-  expected: number,
-  seconds: number,
-  onProgress: (line: string) => void,
-): Pairs {
-  const from = machineTimes();
-  const pairs: { ours: Share[]; theirs: Share[] } = { ours: [], theirs: [] };
-  const ours = ourReader();
-  for (let pair = 0; pair < PAIRS; pair++) {
-    const a = share(work, ours, expected, seconds);
-    const b = share(work, theirs, expected, seconds);
-    onProgress(
-      `parse: pair ${pair + 1}/${PAIRS}${pair === 0 ? ' (warm-up)' : ''}: ours ${Math.round(a.perSecond)}/s, ${name} ${Math.round(b.perSecond)}/s`,
-    );
-    if (pair === 0) continue;
-    pairs.ours.push(a);
-    pairs.theirs.push(b);
+  for (const { name, shares } of sides) {
+    const failed = sum(shares, s => s.failed);
+    if (failed > 0) return `${name}: ${failed} messages read differently`;
   }
-  const failed = sum([...pairs.ours, ...pairs.theirs], s => s.failed);
-  if (failed > 0) return { ...pairs, refused: `${name}: ${failed} messages read differently` };
   const steal = stealSince(from);
-  if (steal > MAX_STEAL) return { ...pairs, refused: `unsteady: ${name}: steal ${round3(steal)}` };
-  const worst = Math.max(spread(pairs.ours.map(s => s.cpuUs)), spread(pairs.theirs.map(s => s.cpuUs)));
-  return worst > MAX_SPREAD ? { ...pairs, refused: `unsteady: ${name}: spread ${round3(worst)}` } : pairs;
+  if (steal > MAX_STEAL) return `unsteady: steal ${round3(steal)}`;
+  const compared = [...sides.slice(0, 1), best(sides)];
+  const worst = Math.max(...compared.map(({ shares }) => spread(shares.map(s => s.cpuUs))));
+  return worst > MAX_SPREAD ? `unsteady: spread ${round3(worst)}` : undefined;
+}
+
+function joined(slices: readonly Share[]): Share {
+  const done = sum(slices, s => s.done);
+  const cpu = sum(slices, s => s.cpuUs * s.done);
+  return { cpuUs: cpu / done, perSecond: (done / cpu) * 1e6, done, failed: sum(slices, s => s.failed) };
 }
 
 /** At least one whole block of the rotation, then on until the time is up; every block's checksum is compared. */

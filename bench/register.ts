@@ -11,8 +11,6 @@ import { addSubscribers } from './subscribers.js';
 
 const RATE = 1000;
 const USERS = 6000;
-/** Of the memory phase, which is long. */
-const MEMORY_RATE = 2000;
 const MEMORY_USERS = 100_000;
 /** Bindings that are there before the count begins, so that what a process allocates once isn't in it. */
 const MEMORY_WARM = 2000;
@@ -20,8 +18,8 @@ const SERVER_CORE = 0;
 const LOAD_CORE = 1;
 const SCENARIO = join(ROOT, 'bench/sipp/register.xml');
 const KAMAILIO_CFG = kamailioFile('register.cfg');
-/** Until the transactions of the last registrations have ended (RFC 3261 timer J, 32 s) and their memory is swept. */
-const SETTLE_MS = 45_000;
+/** Until the transactions of the last registrations have ended (RFC 3261 timer J, 32 s) and a quiet process has swept up. */
+const SETTLE_MS = 70_000;
 
 const yaml = (store: string): string => `
 realms:
@@ -102,7 +100,7 @@ async function measureRow(name: string, config: string, options: BenchOptions): 
   try {
     const { border, kamailio } = await startBoth(shop, name, config, USERS, options);
     const side = (target: string, of: Daemon) => (): Promise<Unit> =>
-      measured([of], () => registrations(shop, target, RATE, USERS));
+      measured([of], () => registrations(shop, target, USERS));
     const ours = side('127.0.0.1:5060', border);
     const peer = side('127.0.0.1:5070', kamailio);
     options.onProgress(`register/${name}: every user registers for the first time`);
@@ -119,13 +117,14 @@ async function measureRow(name: string, config: string, options: BenchOptions): 
 let serial = 0;
 
 /** Each of the first `count` users once: REGISTER, 401, REGISTER, 200, with a Call-ID of its own. */
-function registrations(shop: Workshop, target: string, rate: number, count: number): Promise<SippRun> {
+function registrations(shop: Workshop, target: string, count: number): Promise<SippRun> {
   return sippLoad(shop, {
     name: `reg-${serial++}`,
     scenario: SCENARIO,
     target,
-    local: { address: '127.0.0.3', port: 5061 },
-    rate,
+    // One port per target: both may be loaded at once.
+    local: { address: '127.0.0.3', port: Number(target.split(':')[1]) + 1 },
+    rate: RATE,
     count,
     core: LOAD_CORE,
     authUri: 'sbc.example.com',
@@ -168,9 +167,9 @@ async function measureMemory(options: BenchOptions): Promise<Footprint> {
     const { border, kamailio } = await startBoth(shop, 'footprint', DURABLE, MEMORY_USERS, options);
     const store = shop.file('store');
     const measure = async (target: string, of: Daemon, size: () => number): Promise<{ bytes: number; unit: Unit }> => {
-      const warm = await registrations(shop, target, MEMORY_RATE, MEMORY_WARM);
+      const warm = await registrations(shop, target, MEMORY_WARM);
       const before = size();
-      const unit = await measured([of], () => registrations(shop, target, MEMORY_RATE, MEMORY_USERS));
+      const unit = await measured([of], () => registrations(shop, target, MEMORY_USERS));
       if (unit.failed + warm.failed > 0) throw new Error(`${unit.failed} registrations failed at ${target}`);
       await new Promise(r => setTimeout(r, SETTLE_MS));
       const bytes = round3((size() - before) / (MEMORY_USERS - MEMORY_WARM));
@@ -179,8 +178,11 @@ async function measureMemory(options: BenchOptions): Promise<Footprint> {
       );
       return { bytes, unit };
     };
-    const ours = await measure('127.0.0.1:5060', border, () => anonymousBytes(border.pids) + folderBytes(store));
-    const peer = await measure('127.0.0.1:5070', kamailio, () => anonymousBytes(kamailio.pids));
+    options.onProgress(`register/memory: ${MEMORY_USERS} registrations on each, then ${SETTLE_MS / 1000} s of quiet`);
+    const [ours, peer] = await Promise.all([
+      measure('127.0.0.1:5060', border, () => anonymousBytes(border.pids) + folderBytes(store)),
+      measure('127.0.0.1:5070', kamailio, () => anonymousBytes(kamailio.pids)),
+    ]);
     return { ours: ours.bytes, peer: peer.bytes, cpuOurs: round3(ours.unit.cpuUs), cpuPeer: round3(peer.unit.cpuUs) };
   } catch (error) {
     return { ...none, refused: `memory: ${error instanceof Error ? error.message : String(error)}` };
