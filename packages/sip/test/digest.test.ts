@@ -517,9 +517,19 @@ t.test('the tag of a stateless reply is the same for a retransmission, another f
     tag(x => x.replace('Call-ID: c', 'Call-ID: d')),
     tag(x => x.replace('tag=1', 'tag=2')),
     tag(x => x.replace('CSeq: 1', 'CSeq: 2')),
+    tag(x => x.replace('UDP h;', 'UDP i;')),
+    tag(x => x.replace('INVITE sip:b@', 'INVITE sip:c@')),
+    // The same characters, parted elsewhere.
+    tag(x => x.replace('Call-ID: c', 'Call-ID: c1').replace('tag=1', 'tag=')),
+    tag(x => x.replace('z9hG4bK1', 'z9hG4bK').replace('UDP h;', 'UDP 1h;')),
     tag(x => x, Buffer.from('other')),
   ];
-  t.equal(new Set([first, ...others]).size, 6);
+  t.equal(new Set([first, ...others]).size, 10);
+  t.equal(
+    first,
+    tag(x => x.replace('To: <sip:a@b>', 'To: <sip:other@b>')),
+    'what is no part of it',
+  );
 });
 
 t.test('a nonce is ours to the letter, for one address of a batch, in its lifetime', async t => {
