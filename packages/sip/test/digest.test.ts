@@ -496,6 +496,62 @@ t.test('the client answers the topmost challenge it can, in its own realm only',
   );
 });
 
+/** As `NonceCounts` says it works, written down without a thought for speed. */
+class PlainCounts {
+  readonly #max: number;
+  readonly #lifetimeMs: number;
+  #entries: { mintedAt: number; salt: number; highest: number; used: Set<number> }[] = [];
+  #floor = Number.NEGATIVE_INFINITY;
+  constructor(max: number, lifetimeMs: number) {
+    this.#max = max;
+    this.#lifetimeMs = lifetimeMs;
+  }
+  get size(): number {
+    return this.#entries.length;
+  }
+  take(wall: number, mintedAt: number, salt: number, nc: number): boolean {
+    const known = this.#entries.find(e => e.mintedAt === mintedAt && e.salt === salt);
+    if (known !== undefined) {
+      if (known.used.has(nc) || nc <= known.highest - 32) return false;
+      known.used.add(nc);
+      known.highest = Math.max(known.highest, nc);
+      return true;
+    }
+    if (mintedAt <= this.#floor) return false;
+    for (let e = this.#entries[0]; e !== undefined; e = this.#entries[0]) {
+      const expired = wall - e.mintedAt > this.#lifetimeMs;
+      if (!expired && this.#entries.length < this.#max) break;
+      this.#entries.shift();
+      if (!expired) this.#floor = Math.max(this.#floor, e.mintedAt);
+    }
+    this.#entries.push({ mintedAt, salt, highest: nc, used: new Set([nc]) });
+    return true;
+  }
+}
+
+t.test('nonce counts in a crowded table are those of a plain list', async t => {
+  for (const max of [1, 2, 7, 16, 17]) {
+    const random = seededRandom(max);
+    const real = new NonceCounts(max, 500);
+    const plain = new PlainCounts(max, 500);
+    let taken = 0;
+    for (let i = 0; i < 20_000; i++) {
+      // Minted one per 20 ms, as a rule used soon, a few of one moment.
+      const wall = i * 2;
+      const mintedAt = Math.max(0, Math.floor(wall / 20) - (random.u32() % 12)) * 20;
+      const salt = random.u32() % 3;
+      const nc = 1 + (random.u32() % 70);
+      const expected = plain.take(wall, mintedAt, salt, nc);
+      if (real.take(wall, mintedAt, salt, nc) !== expected || real.size !== plain.size)
+        return t.fail(
+          `max ${max}, step ${i}: ${mintedAt}/${salt} nc ${nc}, expected ${expected}, ${plain.size} entries`,
+        );
+      if (expected) taken++;
+    }
+    t.ok(taken > 1000 && taken < 19_000, `max ${max}: ${taken} of 20000 taken`);
+  }
+});
+
 t.test('the tag of a stateless reply is the same for a retransmission, another for another request or key', async t => {
   const tag = (change: (text: string) => string, key = KEY): string => {
     const m = new MessageView();
