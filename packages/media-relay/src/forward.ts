@@ -71,12 +71,12 @@ export class Forwarder {
     const from = this.#commits;
     if (commits === from) return;
     this.#commits = commits;
-    if (((commits - from) | 0) <= JOURNAL) {
+    if (((commits - from) | 0) < JOURNAL) {
       for (let n = from; n !== commits; n = (n + 1) | 0) {
         this.#words[this.table.at(this.table.committed(n)) + COPY.generation] = 0;
       }
-      // Entries are whole only where control has not come around since.
-      if (((this.table.commits() - from) | 0) <= JOURNAL) return;
+      // Entries are whole only where control has not come around since, nor is about to: it writes an entry before it counts it.
+      if (((this.table.commits() - from) | 0) < JOURNAL) return;
     }
     this.#generation = this.#nextGeneration();
   }

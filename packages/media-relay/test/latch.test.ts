@@ -673,10 +673,10 @@ t.test('a batch voids the copies of the rows that were written, and all of them 
   commits(0);
   commits(1);
   commits(JOURNAL - 1);
-  commits(JOURNAL);
   // Two rows were written before the first batch.
   t.equal(generation(), first);
-  commits(JOURNAL + 1);
+  // Control writes an entry before it counts it: the next may already stand where the oldest stood.
+  commits(JOURNAL);
   t.equal(generation(), (first ?? 0) + 1);
   table.words[HEADER.generation] = 0xffffffff;
   commits(JOURNAL + 1);
