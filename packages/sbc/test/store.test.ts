@@ -2,6 +2,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { open } from 'lmdb';
 import t from 'tap';
 import { MemoryStore } from '../src/store/memory.js';
 import { openLmdbStore } from '../src/store/shell/lmdb.js';
@@ -221,6 +222,28 @@ t.test('lmdb: records outlive the process, versions go on rising', async t => {
   t.same(await all(second), [{ key: 'b/alice', value: { n: 1 }, version: before }]);
   await second.write([{ key: 'b/bob', value: 1 }]);
   t.ok(((await second.find('b/bob'))?.version ?? 0) > before);
+});
+
+t.test('lmdb: what tells other processes of changes is bounded over restarts too', async t => {
+  const dir = folder();
+  const logged = async (): Promise<number> => {
+    const store = await openLmdbStore(dir);
+    const writes: Promise<void>[] = [];
+    for (let i = 0; i < 600; i++) {
+      writes.push(store.write([{ key: 'k', value: i }]));
+      // One transaction each.
+      await new Promise(resolve => setImmediate(resolve));
+    }
+    await Promise.all(writes);
+    await store.close();
+    const db = open({ path: join(dir, FILE), noSubdir: true, encoding: 'string', useVersions: true, maxDbs: 1 });
+    const lists = [...db.getKeys({})].filter(key => Array.isArray(key)).length;
+    await db.close();
+    return lists;
+  };
+  t.equal(await logged(), 600, 'control');
+  t.equal(await logged(), 1000);
+  t.equal(await logged(), 1000);
 });
 
 /** Runs lines of a module in a process of its own; `store` and `dir` are there. */

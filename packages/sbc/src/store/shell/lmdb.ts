@@ -94,8 +94,8 @@ class LmdbStore implements Store {
   readonly #db: RootDatabase<string, Key>;
   readonly #watchers = new Watchers();
   #gathered: Encoded[] = [];
-  /** Versions under which our last transactions stand in the log. */
-  readonly #logged: number[] = [];
+  /** Lines of the log, oldest first: those that were there, and ours since. */
+  readonly #logged: Key[];
   #committing: Promise<void> | undefined;
   readonly #writer = randomBytes(6).toString('hex');
   readonly #watchEveryMs: number;
@@ -109,6 +109,7 @@ class LmdbStore implements Store {
     this.opened = opened;
     this.#watchEveryMs = watchEveryMs;
     this.#version = this.#committed();
+    this.#logged = [...db.getKeys({ start: [LOG], end: [LOG + 1] })];
   }
 
   async *load(prefix = ''): AsyncIterable<StoreRecord> {
@@ -149,8 +150,8 @@ class LmdbStore implements Store {
     this.#gathered = [];
     this.#committing = undefined;
     const version = gathered.at(-1)?.version ?? this.#version;
-    this.#logged.push(version);
-    const forgotten = this.#logged.length > LOG_LENGTH ? this.#logged.shift() : undefined;
+    const line: Key = [LOG, version, this.#writer];
+    const forgotten = this.#logged.splice(0, this.#logged.push(line) - LOG_LENGTH);
     try {
       await this.#db.batch(() => {
         for (const { key, json, version } of gathered) {
@@ -158,8 +159,8 @@ class LmdbStore implements Store {
           else this.#db.put(key, json, version);
         }
         this.#db.put(VERSION, String(version), version);
-        this.#db.put([LOG, version, this.#writer], JSON.stringify(gathered.map(e => e.key)), version);
-        if (forgotten !== undefined) this.#db.remove([LOG, forgotten, this.#writer]);
+        this.#db.put(line, JSON.stringify(gathered.map(e => e.key)), version);
+        for (const old of forgotten) this.#db.remove(old);
       });
     } catch (error) {
       throw failure(await underlying(error), this.opened.path);
