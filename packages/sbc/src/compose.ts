@@ -363,9 +363,12 @@ function digestServers(
   key: Uint8Array,
 ): { of(d: Domain): DigestServer; rotate(key: Uint8Array): void } {
   const made = new Map<string, DigestServer>();
+  const byDomain = new Map<Domain, DigestServer>();
   let newest = key;
   return {
     of(d) {
+      const known = byDomain.get(d);
+      if (known !== undefined) return known;
       const algorithms = (d.kind === 'local' ? d.algorithms : undefined) ?? config.auth.algorithms;
       const name = algorithms.join();
       let server = made.get(name);
@@ -376,6 +379,7 @@ function digestServers(
         );
         made.set(name, server);
       }
+      byDomain.set(d, server);
       return server;
     },
     rotate(next) {

@@ -30,8 +30,6 @@ export class Authenticator {
   readonly #o: AuthenticatorOptions;
   readonly #m: AuthenticatorModules;
   readonly #policies: ReadonlyMap<string, MethodPolicy>;
-  readonly #digests = new Map<Domain, DigestServer>();
-
   constructor(options: AuthenticatorOptions, modules: AuthenticatorModules) {
     this.#o = options;
     this.#m = modules;
@@ -99,7 +97,7 @@ export class Authenticator {
     const { now, m, peer, j } = inbound;
     const realm = this.#m.registrar.upstreamRealm(domain.name);
     if (realm === undefined) return reply(503, 'unproven-budget', RETRY);
-    const digest = this.#digestOf(domain);
+    const digest = this.#m.digestOf(domain);
     const seen = digest.verify(m, 'www', realm, peer, j, () => undefined);
     if (!seen.ok && seen.proven) {
       if (!this.#m.registrar.admitsProven(now)) return reply(503, 'unproven-budget', RETRY);
@@ -144,14 +142,9 @@ export class Authenticator {
     owns: ((user: string) => boolean) | undefined,
   ): Verdict {
     const { m, peer, j } = inbound;
-    const verdict = this.#digestOf(domain).verify(
-      m,
-      kind,
-      domain.name,
-      peer,
-      j,
-      user => this.#m.subscribers.get(user, domain.name)?.credentials,
-    );
+    const verdict = this.#m
+      .digestOf(domain)
+      .verify(m, kind, domain.name, peer, j, user => this.#m.subscribers.get(user, domain.name)?.credentials);
     if (!verdict.ok) {
       if (verdict.reason === 'malformed-credentials') return reply(400, verdict.reason);
       return this.#challenge(inbound, kind, domain, verdict.reason, verdict.stale);
@@ -170,17 +163,8 @@ export class Authenticator {
     return reply(
       kind === 'www' ? 401 : 407,
       reason,
-      this.#digestOf(domain).challenge(kind, domain.name, inbound.peer, inbound.j, stale),
+      this.#m.digestOf(domain).challenge(kind, domain.name, inbound.peer, inbound.j, stale),
     );
-  }
-
-  #digestOf(domain: Domain): DigestServer {
-    let digest = this.#digests.get(domain);
-    if (digest === undefined) {
-      digest = this.#m.digestOf(domain);
-      this.#digests.set(domain, digest);
-    }
-    return digest;
   }
 
   #allow(): string {
