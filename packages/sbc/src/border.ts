@@ -88,7 +88,9 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
   }
 
   handleAnswer(now: Mono, id: AskId, answer: BorderAnswer, tx: Tx): void {
-    this.shard.m.journal.answered(now, id, answer.ok, tx);
+    const { journal, asks } = this.shard.m;
+    if (answer.kind === 'stored') journal.answered(now, id, answer.ok, tx);
+    else asks.answered(now, id, answer.answer, tx);
   }
 
   pollTimeout(): Mono {

@@ -1,4 +1,4 @@
-import { Driver, ReasonCounts, TimerWheel } from '@drawbridge/core';
+import { Driver, ReasonCounts } from '@drawbridge/core';
 import { MediaRelay, type RelayEvent } from '@drawbridge/media-relay';
 import {
   type Admin,
@@ -11,24 +11,20 @@ import {
   untilZero,
   wallNow,
 } from '@drawbridge/service';
-import { DigestServer, FlowTable, Transactions } from '@drawbridge/sip';
 import { adminRoutes } from './admin/api.js';
 import type { StatusFacts } from './admin/facts.js';
 import { adminSources } from './admin/sources.js';
-import { Authenticator } from './authenticate/authenticator.js';
-import { Border } from './border.js';
+import { assemble } from './assemble.js';
+import type { Border } from './border.js';
 import { CdrWriter, callRecord } from './cdr.js';
 import type { Config } from './config.js';
 import { demoCredentials } from './demo.js';
-import { type Domain, Domains } from './domains.js';
+import { Domains } from './domains.js';
 import { EventLog } from './event-log.js';
-import { Outbox } from './events.js';
-import { StoreJournal } from './journal.js';
 import { registerMetrics } from './metrics.js';
 import { planRealms } from './plan-realms.js';
 import { Realms } from './realms.js';
 import { BINDING_PREFIX } from './registrar/bindings.js';
-import { Registrar } from './registrar/registrar.js';
 import { borderSecret, derive } from './secrets.js';
 import { type Credential, readCredentials, writeCredentials } from './shell/credentials.js';
 import { LineFile } from './shell/lines.js';
@@ -145,73 +141,20 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
     });
     closing.push(() => relay.close());
 
-    // The core: one shard, everything on one wheel.
-    const outbox = new Outbox();
-    const wheel = new TimerWheel(monotonicNow());
     const traces = new Traces({ wall: wallNow, realms });
-    const flows = new FlowTable(
-      { cap: config.limits.flows, idleMs: 120_000 },
-      {
-        transportOf: via => realms.listener(via).transport,
-        localOf: via => realms.listener(via).bind,
-        peerOf: via => sockets.streams[via & 0xff]?.peerOf(via),
-        seed: random.u32(),
-        tap: traces,
-      },
-    );
-    const transactions = new Transactions(
-      {
-        ...config.timers,
-        maxServer: config.limits.transactions,
-        maxClient: config.limits.transactions,
-        timerC: config.calls.timerC,
-      },
-      { wheel, flows, random, counts },
-    );
-    const journal = new StoreJournal(
-      { cap: 10_000, deadlineMs: STORE_DEADLINE_MS },
-      { wheel, ask: batch => outbox.ask(batch) },
-    );
-    const registrar = new Registrar(
-      { registrar: config.registrar, keepalive: config.keepalive, secret: derive(secret, 'names') },
-      {
-        realms,
-        domains,
-        flows,
-        transactions,
-        wheel,
-        journal,
-        random,
-        counts,
-        wall: wallNow,
-        onEvent: (_now, e) => outbox.push(e),
-      },
-    );
-    const digests = digestServers(config, derive(secret, 'nonce'));
-    const authenticator = new Authenticator(
-      { auth: config.auth, methods: config.methods },
-      { digestOf: d => digests.of(d), domains, registrar, subscribers },
-    );
-    const border = new Border(
-      { calls: config.calls, methods: config.methods, key: derive(secret, 'tag'), index: 0 },
-      {
-        realms,
-        domains,
-        flows,
-        transactions,
-        wheel,
-        registrar,
-        authenticator,
-        subscribers,
-        relay,
-        random,
-        counts,
-        outbox,
-        journal,
-        tap: traces,
-      },
+    const { border, flows, transactions, registrar, digests } = assemble(config, {
+      realms,
+      domains,
+      subscribers,
+      relay,
+      random,
+      counts,
       traces,
-    );
+      keys: { names: derive(secret, 'names'), nonce: derive(secret, 'nonce'), tag: derive(secret, 'tag') },
+      now: monotonicNow(),
+      wall: wallNow,
+      peerOf: via => sockets.streams[via & 0xff]?.peerOf(via),
+    });
     late.border = border;
 
     // What happens to its events.
@@ -355,38 +298,6 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
     for (const close of closing.reverse()) await close().catch(() => {});
     throw error;
   }
-}
-
-/** One digest server per set of algorithms, all with the same keys: most borders need exactly one. */
-function digestServers(
-  config: Config,
-  key: Uint8Array,
-): { of(d: Domain): DigestServer; rotate(key: Uint8Array): void } {
-  const made = new Map<string, DigestServer>();
-  const byDomain = new Map<Domain, DigestServer>();
-  let newest = key;
-  return {
-    of(d) {
-      const known = byDomain.get(d);
-      if (known !== undefined) return known;
-      const algorithms = (d.kind === 'local' ? d.algorithms : undefined) ?? config.auth.algorithms;
-      const name = algorithms.join();
-      let server = made.get(name);
-      if (server === undefined) {
-        server = new DigestServer(
-          { secretKeys: [newest], nonceLifetimeMs: config.auth.nonceLifetime, algorithms, qop: config.auth.qop },
-          { random: systemRandom, wall: wallNow },
-        );
-        made.set(name, server);
-      }
-      byDomain.set(d, server);
-      return server;
-    },
-    rotate(next) {
-      newest = next;
-      for (const server of made.values()) server.rotate(next);
-    },
-  };
 }
 
 async function demoSubscribers(

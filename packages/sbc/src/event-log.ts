@@ -19,6 +19,7 @@ export class EventLog {
 
   write(now: Mono, e: BorderEvent): void {
     switch (e.kind) {
+      case 'ask':
       case 'ask-store':
       case 'binding-refreshed':
         return;

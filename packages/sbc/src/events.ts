@@ -1,5 +1,6 @@
 import type { AskId, Endpoint, Masked, Mono, Reason } from '@drawbridge/core';
 import type { StreamFacts } from '@drawbridge/media-relay';
+import type { Answer, Question, QuestionKind } from './asks.js';
 import type { BindingEvent } from './registrar/bindings.js';
 import type { StoreWrite } from './store/store.js';
 
@@ -73,12 +74,21 @@ export interface StoreQuestion {
   readonly batch: readonly StoreWrite[];
 }
 
-export type BorderEvent = CallEvent | RejectedEvent | StoreQuestion | BindingEvent;
+/** Any other question to the outside (`Asks`): answered the same way. */
+export type OutsideQuestion = {
+  readonly [K in QuestionKind]: {
+    readonly kind: 'ask';
+    readonly id: AskId;
+    readonly asks: K;
+    readonly question: Question<K>;
+  };
+}[QuestionKind];
 
-export interface BorderAnswer {
-  readonly kind: 'stored';
-  readonly ok: boolean;
-}
+export type BorderEvent = CallEvent | RejectedEvent | StoreQuestion | OutsideQuestion | BindingEvent;
+
+export type BorderAnswer =
+  | { readonly kind: 'stored'; readonly ok: boolean }
+  | { readonly kind: 'answer'; readonly answer: Answer };
 
 /** Facts and questions on their way out of the core, in order. Made before everything that emits. */
 export class Outbox {
@@ -93,6 +103,12 @@ export class Outbox {
   ask(batch: readonly StoreWrite[]): AskId {
     this.#lastAsk++;
     this.push({ kind: 'ask-store', id: this.#lastAsk, batch });
+    return this.#lastAsk;
+  }
+
+  question(asks: QuestionKind, question: Question): AskId {
+    this.#lastAsk++;
+    this.push({ kind: 'ask', id: this.#lastAsk, asks, question });
     return this.#lastAsk;
   }
 

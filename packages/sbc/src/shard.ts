@@ -8,6 +8,7 @@ import {
 } from '@drawbridge/core';
 import type { MediaRelay } from '@drawbridge/media-relay';
 import { type Flow, type FlowTable, MessageView, type Tap, type Transactions } from '@drawbridge/sip';
+import type { Asks } from './asks.js';
 import type { Authenticator } from './authenticate/authenticator.js';
 import type { Call } from './call/call.js';
 import type { Leg } from './call/leg.js';
@@ -47,6 +48,7 @@ export interface ShardModules {
   readonly counts: ReasonCounts;
   readonly outbox: Outbox;
   readonly journal: StoreJournal;
+  readonly asks: Asks;
   /** The receive side of the tap; `FlowTable` has the send side. */
   readonly tap: Tap;
 }

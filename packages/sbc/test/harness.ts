@@ -11,7 +11,6 @@ import {
   ReasonCounts,
   type Rx,
   seededRandom,
-  TimerWheel,
   type Tx,
   type Via,
 } from '@drawbridge/core';
@@ -26,22 +25,19 @@ import {
 import {
   answerChallenge,
   buildRequest,
-  DigestServer,
-  FlowTable,
+  type FlowTable,
   H,
   MessageView,
   parseNameAddr,
-  type Tap,
-  Transactions,
+  type Transactions,
 } from '@drawbridge/sip';
-import { Authenticator } from '../src/authenticate/authenticator.js';
-import { Border } from '../src/border.js';
+import { assemble } from '../src/assemble.js';
+import type { Border } from '../src/border.js';
 import { type Config, configSchema, freezeConfig } from '../src/config.js';
 import { Domains, nextHop } from '../src/domains.js';
-import { type BorderEvent, Outbox } from '../src/events.js';
-import { StoreJournal } from '../src/journal.js';
+import type { BorderEvent } from '../src/events.js';
 import { type OpenedListener, Realms } from '../src/realms.js';
-import { Registrar } from '../src/registrar/registrar.js';
+import type { Registrar } from '../src/registrar/registrar.js';
 import { Subscribers, subscriberWrite } from '../src/subscribers.js';
 import { Traces } from '../src/trace.js';
 
@@ -106,7 +102,6 @@ export class BorderWorld {
   readonly config: Config;
   readonly counts = new ReasonCounts();
   readonly random = seededRandom(7);
-  readonly wheel = new TimerWheel(1000);
   readonly realms = new Realms(REALMS, LISTENERS);
   readonly flows: FlowTable;
   readonly transactions: Transactions;
@@ -139,24 +134,6 @@ export class BorderWorld {
   constructor(o: { config?: object; relay?: Partial<MediaRelayOptions>; next?: readonly string[] } = {}) {
     this.config = freezeConfig(configSchema.parse(o.config ?? {}));
     this.traces = new Traces({ wall: () => 1_700_000_000_000 + this.now, realms: this.realms });
-    const tap: Tap = this.traces;
-    this.flows = new FlowTable(
-      { cap: 5000, idleMs: 60_000 },
-      {
-        transportOf: via => this.realms.listener(via).transport,
-        localOf: via => this.realms.listener(via).bind,
-        peerOf: via => this.#streams.get(via),
-        tap,
-      },
-    );
-    this.transactions = new Transactions(
-      {
-        maxServer: this.config.limits.transactions,
-        maxClient: this.config.limits.transactions,
-        timerC: this.config.calls.timerC,
-      },
-      { wheel: this.wheel, flows: this.flows, random: this.random, counts: this.counts },
-    );
     const core = this.realms.listener(CORE_UDP);
     this.domains = new Domains(
       [
@@ -181,39 +158,6 @@ export class BorderWorld {
       const w = subscriberWrite(user, 'example.org', { password: PASSWORD });
       this.subscribers.apply(w.key, w.value);
     }
-    const outbox = new Outbox();
-    const journal = new StoreJournal(
-      { cap: 100, deadlineMs: 5000 },
-      { wheel: this.wheel, ask: batch => outbox.ask(batch) },
-    );
-    this.registrar = new Registrar(
-      { registrar: this.config.registrar, keepalive: this.config.keepalive, secret: new Uint8Array(32).fill(9) },
-      {
-        realms: this.realms,
-        domains: this.domains,
-        flows: this.flows,
-        transactions: this.transactions,
-        wheel: this.wheel,
-        journal,
-        random: this.random,
-        counts: this.counts,
-        wall: () => 1_700_000_000_000 + this.now,
-        onEvent: (_now, e) => outbox.push(e),
-      },
-    );
-    const digest = new DigestServer(
-      {
-        secretKeys: [new Uint8Array(32).fill(1)],
-        nonceLifetimeMs: 300_000,
-        algorithms: this.config.auth.algorithms,
-        qop: this.config.auth.qop,
-      },
-      { random: this.random, wall: () => 1_700_000_000_000 + this.now },
-    );
-    const authenticator = new Authenticator(
-      { auth: this.config.auth, methods: this.config.methods },
-      { digestOf: () => digest, domains: this.domains, registrar: this.registrar, subscribers: this.subscribers },
-    );
     const media: MediaRelayOptions = {
       realms: [
         { name: 'access', addresses: [{ bind: BORDER }] },
@@ -240,26 +184,23 @@ export class BorderWorld {
       },
     );
     const relay = { session: (s: { id: string }) => this.relay.session(s.id) } as unknown as MediaRelay;
-    this.border = new Border(
-      { calls: this.config.calls, methods: this.config.methods, key: new Uint8Array(16).fill(7), index: 0 },
-      {
-        realms: this.realms,
-        domains: this.domains,
-        flows: this.flows,
-        transactions: this.transactions,
-        wheel: this.wheel,
-        registrar: this.registrar,
-        authenticator,
-        subscribers: this.subscribers,
-        relay,
-        random: this.random,
-        counts: this.counts,
-        outbox,
-        journal,
-        tap,
-      },
-      this.traces,
-    );
+    const made = assemble(this.config, {
+      realms: this.realms,
+      domains: this.domains,
+      subscribers: this.subscribers,
+      relay,
+      random: this.random,
+      counts: this.counts,
+      traces: this.traces,
+      keys: { names: new Uint8Array(32).fill(9), nonce: new Uint8Array(32).fill(1), tag: new Uint8Array(16).fill(7) },
+      now: this.now,
+      wall: () => 1_700_000_000_000 + this.now,
+      peerOf: via => this.#streams.get(via),
+    });
+    this.border = made.border;
+    this.flows = made.flows;
+    this.transactions = made.transactions;
+    this.registrar = made.registrar;
     this.#tx = {
       text: (via, to, j, text) => {
         const w: Wire = { at: this.now, direction: 'out', via, peer: formatEndpoint(to.get(j)), text };

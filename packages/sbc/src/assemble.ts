@@ -1,0 +1,169 @@
+import { type Endpoint, type Mono, type Random, type ReasonCounts, TimerWheel, type Via } from '@drawbridge/core';
+import type { MediaRelay } from '@drawbridge/media-relay';
+import { DigestServer, FlowTable, Transactions } from '@drawbridge/sip';
+import { Asks } from './asks.js';
+import { Authenticator } from './authenticate/authenticator.js';
+import { Border } from './border.js';
+import type { Config } from './config.js';
+import type { Domain, Domains } from './domains.js';
+import { Outbox } from './events.js';
+import { StoreJournal } from './journal.js';
+import type { Realms } from './realms.js';
+import { Registrar } from './registrar/registrar.js';
+import type { Subscribers } from './subscribers.js';
+import type { Traces } from './trace.js';
+
+const STORE_DEADLINE_MS = 5000;
+/** Commits that may wait for the store at once. */
+const COMMITS = 10_000;
+/** Questions to the outside that may be open at once. */
+const QUESTIONS = 10_000;
+/** A flow that nobody holds is forgotten after this, ms. */
+const FLOW_IDLE_MS = 120_000;
+
+export interface Parts {
+  readonly realms: Realms;
+  readonly domains: Domains;
+  readonly subscribers: Subscribers;
+  readonly relay: MediaRelay;
+  readonly random: Random;
+  readonly counts: ReasonCounts;
+  readonly traces: Traces;
+  readonly keys: Keys;
+  readonly now: Mono;
+  /** ms since 1970. */
+  wall(): number;
+  /** Far end of a stream. */
+  peerOf(via: Via): Endpoint | undefined;
+}
+
+export interface Keys {
+  /** Opaque users and the Call-IDs toward upstreams: the same over restarts. */
+  readonly names: Uint8Array;
+  readonly nonce: Uint8Array;
+  /** To tags of stateless replies. */
+  readonly tag: Uint8Array;
+}
+
+export interface Assembled {
+  readonly border: Border;
+  readonly flows: FlowTable;
+  readonly transactions: Transactions;
+  readonly registrar: Registrar;
+  readonly digests: Digests;
+}
+
+/** The pure part of the composition: one shard and all it stands on, on one wheel. Tests put it between wires that are arrays. */
+export function assemble(config: Config, parts: Parts): Assembled {
+  const { realms, domains, subscribers, relay, random, counts, traces } = parts;
+  const wall = (): number => parts.wall();
+  const outbox = new Outbox();
+  const wheel = new TimerWheel(parts.now);
+  const flows = new FlowTable(
+    { cap: config.limits.flows, idleMs: FLOW_IDLE_MS },
+    {
+      transportOf: via => realms.listener(via).transport,
+      localOf: via => realms.listener(via).bind,
+      peerOf: via => parts.peerOf(via),
+      seed: random.u32(),
+      tap: traces,
+    },
+  );
+  const transactions = new Transactions(
+    {
+      ...config.timers,
+      maxServer: config.limits.transactions,
+      maxClient: config.limits.transactions,
+      timerC: config.calls.timerC,
+    },
+    { wheel, flows, random, counts },
+  );
+  const journal = new StoreJournal(
+    { cap: COMMITS, deadlineMs: STORE_DEADLINE_MS },
+    { wheel, ask: batch => outbox.ask(batch) },
+  );
+  const asks = new Asks(
+    { cap: QUESTIONS },
+    { wheel, send: (kind, question) => outbox.question(kind, question), tx: () => transactions.tx },
+  );
+  const registrar = new Registrar(
+    { registrar: config.registrar, keepalive: config.keepalive, secret: parts.keys.names },
+    {
+      realms,
+      domains,
+      flows,
+      transactions,
+      wheel,
+      journal,
+      random,
+      counts,
+      wall,
+      onEvent: (_now, e) => outbox.push(e),
+    },
+  );
+  const digests = new Digests(config, parts.keys.nonce, { random, wall });
+  const authenticator = new Authenticator(
+    { auth: config.auth, methods: config.methods },
+    { digestOf: d => digests.of(d), domains, registrar, subscribers },
+  );
+  const border = new Border(
+    { calls: config.calls, methods: config.methods, key: parts.keys.tag, index: 0 },
+    {
+      realms,
+      domains,
+      flows,
+      transactions,
+      wheel,
+      registrar,
+      authenticator,
+      subscribers,
+      relay,
+      random,
+      counts,
+      outbox,
+      journal,
+      asks,
+      tap: traces,
+    },
+    traces,
+  );
+  return { border, flows, transactions, registrar, digests };
+}
+
+/** One digest server per set of algorithms, all with the same keys: most borders need exactly one. */
+export class Digests {
+  readonly #config: Config;
+  readonly #m: { readonly random: Random; wall(): number };
+  readonly #made = new Map<string, DigestServer>();
+  readonly #byDomain = new Map<Domain, DigestServer>();
+  #newest: Uint8Array;
+
+  constructor(config: Config, key: Uint8Array, modules: { readonly random: Random; wall(): number }) {
+    this.#config = config;
+    this.#newest = key;
+    this.#m = modules;
+  }
+
+  of(d: Domain): DigestServer {
+    const known = this.#byDomain.get(d);
+    if (known !== undefined) return known;
+    const { auth } = this.#config;
+    const algorithms = (d.kind === 'local' ? d.algorithms : undefined) ?? auth.algorithms;
+    const name = algorithms.join();
+    let server = this.#made.get(name);
+    if (server === undefined) {
+      server = new DigestServer(
+        { secretKeys: [this.#newest], nonceLifetimeMs: auth.nonceLifetime, algorithms, qop: auth.qop },
+        this.#m,
+      );
+      this.#made.set(name, server);
+    }
+    this.#byDomain.set(d, server);
+    return server;
+  }
+
+  rotate(key: Uint8Array): void {
+    this.#newest = key;
+    for (const server of this.#made.values()) server.rotate(key);
+  }
+}
