@@ -1,7 +1,7 @@
 import { type Masked, type Mono, type Reason, type Tx, Waiting } from '@drawbridge/core';
 import type { MediaSession, StreamFacts } from '@drawbridge/media-relay';
 import { headerLine, type MessageView, type ServerTransaction, type ServerUser } from '@drawbridge/sip';
-import type { Target } from '../decide/plan.js';
+import type { LateTargets, Onward, Target } from '../decide/plan.js';
 import type { Side } from '../events.js';
 import type { Identity } from '../inbound.js';
 import { send } from '../send/send.js';
@@ -19,6 +19,8 @@ export interface Search {
   nextGroup(call: Call, now: Mono, tx: Tx): void;
   /** A callee in place of one that could not be reached. */
   instead(call: Call, target: Target, now: Mono, tx: Tx): void;
+  /** Callees found after the call began, beside those that ring. */
+  also(call: Call, targets: readonly Target[], now: Mono, tx: Tx): void;
 }
 
 export interface BestFailure {
@@ -42,6 +44,10 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   readonly startedWall: number;
   readonly invite: ServerTransaction;
   readonly search: Search;
+  /** Where to go beyond the targets that are known. */
+  readonly onward: Onward | undefined;
+  /** More targets may still come. */
+  #late = false;
   /** The caller's own. */
   readonly callId: string;
   /** Forks under way; the winner alone once answered. */
@@ -70,6 +76,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
       now: Mono;
       invite: ServerTransaction;
       search: Search;
+      onward: Onward | undefined;
       callId: string;
     },
   ) {
@@ -84,6 +91,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     this.startedWall = shard.traces.wall();
     this.invite = made.invite;
     this.search = made.search;
+    this.onward = made.onward;
     this.callId = made.callId;
   }
 
@@ -96,6 +104,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     const tx = this.shard.m.transactions.tx;
     if (this.state === 'answered') return this.end(now, 'call-duration', undefined, tx);
     if (this.state !== 'setup') return;
+    this.#late = false;
     this.cancelForks(now, tx);
     this.failed(now, { status: 480, headers: '' }, tx);
     this.groupDone(now, tx);
@@ -141,11 +150,33 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     if (this.best === undefined || rank(f.status) < rank(this.best.status)) this.best = f;
   }
 
+  /** Asks for the targets that aren't known yet. */
+  begin(now: Mono, tx: Tx): void {
+    const late: LateTargets = {
+      wanted: () => this.#late && this.state === 'setup',
+      ring: (at, targets, out) => {
+        if (late.wanted()) this.search.also(this, targets, at, out);
+      },
+      done: (at, out) => {
+        if (!late.wanted()) return;
+        this.#late = false;
+        this.groupDone(at, out);
+      },
+    };
+    this.#late = this.onward?.begin?.(now, late, tx) === true;
+  }
+
   /** Every fork of a group has failed: the next group rings, or the caller hears the best of the failures. */
   groupDone(now: Mono, tx: Tx): void {
     if (this.state !== 'setup' || this.forks.length > 0) return;
     const best = this.best ?? { status: 480, headers: '' };
     if (this.waiting.length > 0 && best.status < 600) return this.search.nextGroup(this, now, tx);
+    if (this.#late && best.status < 600) return;
+    const instead = this.onward?.instead?.(now, best.status, tx);
+    if (instead !== undefined && instead.length > 0) {
+      this.waiting.push(...instead);
+      return this.search.nextGroup(this, now, tx);
+    }
     this.refuse(now, best.status, causeOf(best.status), best.headers, 'callee', tx);
   }
 

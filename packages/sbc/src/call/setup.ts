@@ -1,7 +1,7 @@
 import { type Mono, maskUri, own, PASS, reply, type Tx, type Verdict } from '@drawbridge/core';
 import { buildRequest, H, headerLine, type MessageView, parseNameAddr, parseUri } from '@drawbridge/sip';
 import { anchor, hasSdp, isAnchored, SDP } from '../anchor/anchor.js';
-import type { Target } from '../decide/plan.js';
+import type { Onward, Target } from '../decide/plan.js';
 import { ALLOW_LINE, hide, outerParty } from '../hide/hide.js';
 import type { Identity, Inbound } from '../inbound.js';
 import { send } from '../send/send.js';
@@ -16,10 +16,16 @@ const CALLER = 'a';
 export const FAILOVER_MS = 8000;
 
 /** How a call goes on searching; given to it, since calls don't know how they are set up. */
-const SEARCH: Search = { nextGroup: startNextGroup, instead: inviteInstead };
+const SEARCH: Search = { nextGroup: startNextGroup, instead: inviteInstead, also: inviteAlso };
 
 /** A new INVITE and where it may go → a call, its first group of forks on the way. */
-export function startCall(shard: Shard, inbound: Inbound, targets: readonly Target[], callee: string): Verdict {
+export function startCall(
+  shard: Shard,
+  inbound: Inbound,
+  targets: readonly Target[],
+  callee: string,
+  onward?: Onward,
+): Verdict {
   const { now, m, via, peer, j, tx, identity } = inbound;
   if (m.bodyEnd > m.bodyStart && !hasSdp(m)) return reply(415, 'sdp-unsupported', headerLine('Accept', SDP));
   if (!hasTarget(m)) return reply(400, 'malformed-header');
@@ -45,6 +51,7 @@ export function startCall(shard: Shard, inbound: Inbound, targets: readonly Targ
   media.leg(CALLER, { realm: listener.realm.name, local: listener.bind.address, seenFrom: peer.address(j) });
   call = new Call(shard, {
     search: SEARCH,
+    onward,
     ref,
     identity,
     media,
@@ -69,6 +76,7 @@ export function startCall(shard: Shard, inbound: Inbound, targets: readonly Targ
     realm: listener.realm.name,
     forks: targets.length,
   });
+  call.begin(now, tx);
   ring(call, m, now, tx);
   return PASS;
 }
@@ -86,12 +94,22 @@ function ring(call: Call, m: MessageView, now: Mono, tx: Tx): void {
   const q = call.waiting[0]?.q ?? 0;
   const size = shard.o.calls.forking === 'serial' ? 1 : call.waiting.findIndex(t => t.q < q);
   const group = call.waiting.splice(0, size < 0 ? call.waiting.length : size);
-  shard.m.wheel.arm(call, now + shard.o.calls.noAnswer);
+  shard.m.wheel.arm(call, now + (call.onward?.noAnswer ?? shard.o.calls.noAnswer));
   for (const target of group) {
     if (call.state !== 'setup') return;
     inviteFork(call, target, m, now, tx);
   }
   call.groupDone(now, tx);
+}
+
+/** Callees found after the call began. */
+function inviteAlso(call: Call, targets: readonly Target[], now: Mono, tx: Tx): void {
+  const { aside } = call.shard;
+  for (const target of targets) {
+    if (call.state !== 'setup') return;
+    aside.parse(call.invite.request);
+    inviteFork(call, target, aside, now, tx);
+  }
 }
 
 /** A callee in place of one that could not be reached. */

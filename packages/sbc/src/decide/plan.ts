@@ -1,3 +1,4 @@
+import type { Mono, Tx } from '@drawbridge/core';
 import type { Flow } from '@drawbridge/sip';
 import type { Domain } from '../domains.js';
 import type { Identity } from '../inbound.js';
@@ -19,9 +20,40 @@ export interface Target {
   readonly otherwise?: Target | undefined;
 }
 
+/** How a call takes targets that weren't known when it began. Of no effect once the call is answered or over. */
+export interface LateTargets {
+  /** These ring too, beside whoever rings already. */
+  ring(now: Mono, targets: readonly Target[], tx: Tx): void;
+  /** No more will come from here: when nobody rings any more the call may fail. */
+  done(now: Mono, tx: Tx): void;
+  /** False: the caller has given up, somebody has answered, nobody did in time, or the call has failed. */
+  wanted(): boolean;
+}
+
+/** Where a call goes beyond the targets it begins with. Asked in the turn of the call, on the shard's own thread. */
+export interface Onward {
+  /**
+   * The call has begun. True: more targets will come through `late` in later turns (a phone is being woken, a lookup is
+   * under way), and `late.done` will be called, at the latest at a deadline of its own.
+   */
+  begin?(now: Mono, late: LateTargets, tx: Tx): boolean;
+  /**
+   * Everybody tried so far has failed, or nobody has answered within `noAnswer`; `status` is the best of the failures.
+   * Further targets, or undefined when the caller shall hear of it. Asked again when these fail too.
+   */
+  instead?(now: Mono, status: number, tx: Tx): readonly Target[] | undefined;
+  /** ms that its targets may ring, instead of `calls.noAnswer`. */
+  readonly noAnswer?: number | undefined;
+}
+
 /** What becomes of a request outside a dialog. */
 export type Plan =
   | { readonly do: 'register'; readonly domain: Domain }
   /** Addressed to the border itself (OPTIONS). */
   | { readonly do: 'self' }
-  | { readonly do: 'forward'; readonly targets: readonly Target[]; readonly callee: string };
+  | {
+      readonly do: 'forward';
+      readonly targets: readonly Target[];
+      readonly callee: string;
+      readonly onward?: Onward | undefined;
+    };
