@@ -1,5 +1,7 @@
 import type { Endpoint, Mono, Random, Reason } from '@drawbridge/core';
 import type { OpenDataPath, PathKind } from './path/path.js';
+import type { ReportedQuality } from './quality.js';
+import type { RtcpReport } from './rtcp.js';
 
 /** A body that can't be anchored; `status` is what the SIP side answers with. Expected, so returned. */
 export interface SdpRejected {
@@ -96,6 +98,13 @@ export type RelayEvent =
       readonly silentMs: number;
       readonly facts: readonly StreamFacts[];
     }
+  /** A far end's report, read; `local` is our port that it came to. */
+  | (StreamEvent & {
+      readonly kind: 'reported';
+      readonly from: Endpoint;
+      readonly local: Endpoint;
+      readonly reports: readonly RtcpReport[];
+    })
   | (StreamEvent & { readonly kind: 'failed'; readonly detail: string })
   /** The data path itself stopped; no media flows any more. */
   | { readonly kind: 'stopped'; readonly detail: string };
@@ -140,6 +149,10 @@ export interface StreamFacts {
   /** ms since the last RTP packet; undefined when there never was one. */
   readonly silentMs: number | undefined;
   readonly counters: StreamCounters;
+  /** What we hear from the far end as a mean opinion score (1 … 4.5); undefined before the first packet, and for what isn't RTP. */
+  readonly mos: number | undefined;
+  /** What the far end reports of what it hears; undefined before its first RTCP report, and for SRTP. */
+  readonly reported: ReportedQuality | undefined;
 }
 
 export interface RelayStats {

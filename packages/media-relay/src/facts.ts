@@ -1,6 +1,7 @@
 import type { StreamCounters, StreamFacts } from './api.js';
 import type { SideStats } from './control/command.js';
 import type { Leg } from './leg.js';
+import { meanOpinion } from './quality.js';
 import type { RelayHub } from './relay.js';
 
 /** What is known of a leg's streams that have ports, for the console, CDRs and a verdict on one-way audio. */
@@ -28,9 +29,18 @@ export function streamFacts(leg: Leg, hub: RelayHub): StreamFacts[] {
         because: path.because,
         silentMs: stats.lastRtp === 0 ? undefined : hub.now() - stats.lastRtp,
         counters: counters(stats),
+        mos: opinion(stats, s.reports.reported?.roundTripMs),
+        reported: s.reports.reported,
       },
     ];
   });
+}
+
+/** Of what arrived here: packets that sequence numbers miss, our own jitter, and half the way there and back. */
+function opinion(s: SideStats, roundTripMs: number | undefined): number | undefined {
+  const rtp = s.packets - s.rtcp;
+  if (rtp <= 0 || s.ssrc === null) return undefined;
+  return meanOpinion((100 * s.lost) / (rtp + s.lost), (roundTripMs ?? 0) / 2, s.jitterMs);
 }
 
 function counters(s: SideStats): StreamCounters {

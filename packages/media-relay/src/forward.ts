@@ -15,10 +15,15 @@ import {
   SEEN,
   sameWords,
 } from './path/path.js';
+import { isReport } from './rtcp.js';
 import { classify, noteRtp, PACKET } from './rtp.js';
 
 /** How often a reader looks again while control is in the middle of a row. */
 const SPINS = 1000;
+
+/** RTCP reports that control hears of: endpoints send one in five seconds, whoever sends more is only forwarded. */
+const REPORT_EVERY_MS = 1000;
+const LONGEST_REPORT = 1024;
 
 const SLOTS = [COUNT.wrongSource, COUNT.notRtp, COUNT.noTarget, COUNT.held, COUNT.sendFailed] as const;
 const WRONG_SOURCE = 0;
@@ -146,7 +151,7 @@ export class Forwarder {
     f[counts + COUNT.packets] = f[counts + COUNT.packets]! + 1;
     f[counts + COUNT.bytes] = f[counts + COUNT.bytes]! + len;
     f[counts + COUNT.lastPacket] = now;
-    if (what === PACKET.rtcp) f[counts + COUNT.rtcpPackets] = f[counts + COUNT.rtcpPackets]! + 1;
+    if (what === PACKET.rtcp) this.#rtcp(row, bytes, at, len, now);
     else {
       if (what === PACKET.rtp) noteRtp(this.table, row, bytes, at, now, w[base + COPY.clockRate]!);
       f[counts + COUNT.lastRtp] = now;
@@ -158,6 +163,17 @@ export class Forwarder {
     const found = this.#target(out, what !== PACKET.rtcp);
     if (found !== -1) return this.#refuse(row, found, w[base + COPY.epoch]!, source, j);
     return out;
+  }
+
+  #rtcp(row: number, bytes: Uint8Array, at: number, len: number, now: Mono): void {
+    const f = this.#f64;
+    const counts = this.table.atF64(row);
+    f[counts + COUNT.rtcpPackets] = f[counts + COUNT.rtcpPackets]! + 1;
+    const last = f[counts + COUNT.lastReport]!;
+    if (len > LONGEST_REPORT || !isReport(bytes, at) || (last > 0 && now - last < REPORT_EVERY_MS)) return;
+    f[counts + COUNT.lastReport] = now;
+    const epoch = this.#words[this.table.at(row) + COPY.epoch]!;
+    this.#onEvent({ kind: 'rtcp', row, epoch, at: now, bytes: Uint8Array.prototype.slice.call(bytes, at, at + len) });
   }
 
   /** The datagram left through `outRow`. */

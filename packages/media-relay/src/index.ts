@@ -5,6 +5,8 @@ export * from './control/control.js';
 export * from './forward.js';
 export * from './path/path.js';
 export * from './path/shell/open.js';
+export * from './quality.js';
 export * from './relay.js';
+export * from './rtcp.js';
 export * from './session.js';
 export * from './shell/relay.js';

@@ -1,6 +1,7 @@
 import type { Endpoint } from '@drawbridge/core';
 import type { StreamDescription } from './anchor/describe.js';
 import type { SideId } from './control/command.js';
+import { Reports } from './quality.js';
 
 /** One m-line of one leg. */
 export interface LegStream {
@@ -10,6 +11,7 @@ export interface LegStream {
   current: Applied | undefined;
   /** What the last completed offer/answer agreed on: where `rollback` returns to. */
   agreed: Applied | undefined;
+  readonly reports: Reports;
 }
 
 export interface Applied {
@@ -62,7 +64,7 @@ export class Leg {
 
   stream(i: number): LegStream {
     for (let n = this.streams.length; n <= i; n++)
-      this.streams.push({ kind: '', side: undefined, current: undefined, agreed: undefined });
+      this.streams.push({ kind: '', side: undefined, current: undefined, agreed: undefined, reports: new Reports() });
     return this.streams[i] as LegStream;
   }
 }

@@ -160,7 +160,8 @@ export class RelayHub {
   #sideEvent(e: SideEvent): void {
     const [session = '', leg = '', index = ''] = e.tag.split(TAG);
     const stream = Number(index);
-    if (e.kind === 'failed') this.emit({ kind: 'failed', session, leg, stream, detail: e.detail });
+    if (e.kind === 'rtcp') this.#sessions.get(session)?.reported(e.at, leg, stream, e.from, e.bytes);
+    else if (e.kind === 'failed') this.emit({ kind: 'failed', session, leg, stream, detail: e.detail });
     else if (e.kind === 'latched') {
       this.emit({ kind: 'latched', session, leg, stream, component: e.component, from: e.from, moved: e.moved });
     } else {

@@ -1,4 +1,4 @@
-import { canonicalAddress } from '@drawbridge/core';
+import { canonicalAddress, type Endpoint, type Mono } from '@drawbridge/core';
 import { type Description, describe, rejected, type StreamDescription } from './anchor/describe.js';
 import { type OutStream, rewrite } from './anchor/rewrite.js';
 import { isLoopback, refuseTarget } from './anchor/target.js';
@@ -7,6 +7,7 @@ import { streamFacts } from './facts.js';
 import { InactivityWatch } from './inactivity.js';
 import { Leg, type LegStream, type PendingOffer } from './leg.js';
 import type { RelayHub } from './relay.js';
+import { readReports } from './rtcp.js';
 import { Wiring } from './wiring.js';
 
 /** Legs of one session, ended forks included until they are dropped. */
@@ -152,6 +153,18 @@ export class MediaSession {
   /** Facts per leg and stream; plain data, made anew at each call. */
   get streams(): readonly StreamFacts[] {
     return [...this.#legs.values()].flatMap(leg => streamFacts(leg, this.#hub));
+  }
+
+  /** @internal RTCP from the far end of a leg. SRTCP can't be read and says nothing here. */
+  reported(at: Mono, id: string, index: number, from: Endpoint, bytes: Uint8Array): void {
+    const leg = this.#legs.get(id);
+    const s = leg?.streams[index];
+    if (leg === undefined || s?.side === undefined || s.current === undefined || s.current.description.secure) return;
+    const reports = readReports(bytes);
+    if (reports.length === 0) return;
+    const other = leg.peer?.streams[index]?.reports;
+    for (const r of reports) s.reports.note(at, r, other, s.current.description.clockRate);
+    this.#hub.emit({ kind: 'reported', session: this.id, leg: id, stream: index, from, local: s.side.local, reports });
   }
 
   /** @internal */

@@ -13,6 +13,8 @@ export interface StreamDescription {
   readonly rtcp: Endpoint | null;
   readonly mux: boolean;
   readonly opaque: boolean;
+  /** SRTP: nothing beyond the headers can be read. */
+  readonly secure: boolean;
   readonly clockRate: number;
   /** The far end's own view; hold with c=0.0.0.0 is said as sendonly or inactive. */
   readonly direction: Direction;
@@ -81,6 +83,7 @@ function stream(
     rtcp: isRtp && rtp !== null ? rtcpOf(m, rtp) : null,
     mux: isRtp && m.rtcpMux,
     opaque: transport === 'opaque',
+    secure: isRtp && m.proto.includes('SAVP'),
     clockRate: isRtp ? m.clockRate : 0,
     direction,
     legacyHold,

@@ -91,4 +91,12 @@ export type SideEvent =
       readonly reason: Reason;
       readonly from: Endpoint;
     }
+  | {
+      readonly kind: 'rtcp';
+      readonly side: SideId;
+      readonly tag: string;
+      readonly at: Mono;
+      readonly from: Endpoint;
+      readonly bytes: Uint8Array;
+    }
   | { readonly kind: 'failed'; readonly side: SideId; readonly tag: string; readonly detail: string };

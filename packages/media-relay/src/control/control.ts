@@ -105,8 +105,10 @@ export class RelayControl {
       return;
     }
     const from = this.table.latched(e.row);
-    if (from !== undefined)
-      this.#onEvent({ kind: 'latched', side: side.id, tag: side.tag, component, from, moved: e.moved });
+    if (from === undefined) return;
+    if (e.kind === 'rtcp')
+      this.#onEvent({ kind: 'rtcp', side: side.id, tag: side.tag, at: e.at, from, bytes: e.bytes });
+    else this.#onEvent({ kind: 'latched', side: side.id, tag: side.tag, component, from, moved: e.moved });
   }
 
   /** The register of own addresses: ours and held (its tag), ours and not held (''), or not ours (undefined). */

@@ -4,6 +4,7 @@ import {
   type Endpoints,
   type Family,
   formatAddressWords,
+  type Mono,
   parseAddressWords,
 } from '@drawbridge/core';
 
@@ -28,6 +29,14 @@ export type PathEvent =
       readonly epoch: number;
       readonly reason: RefusedReason;
       readonly from: Endpoint;
+    }
+  /** A report of the far end's (RTCP SR or RR), copied; at most one a second and row. `at`: when it went through. */
+  | {
+      readonly kind: 'rtcp';
+      readonly row: number;
+      readonly epoch: number;
+      readonly at: Mono;
+      readonly bytes: Uint8Array;
     }
   /** A socket for the row could not be opened, or the kernel refuses to send: media stays away, the call lives. */
   | { readonly kind: 'failed'; readonly row: number; readonly detail: string }
@@ -188,6 +197,8 @@ export const COUNT = {
   /** Packets of earlier SSRCs that were found missing. */
   lostBefore: 26,
   rtcpPackets: 27,
+  /** Control-clock ms of the last RTCP report that control was told of. */
+  lastReport: 28,
   packets: 40,
   bytes: 41,
   /** RTP packets received since `baseSeq`: lost = highestSeq - baseSeq + 1 - rtpReceived. */
