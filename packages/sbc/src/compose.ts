@@ -29,13 +29,13 @@ import { borderSecret, derive } from './secrets.js';
 import { type Credential, readCredentials, writeCredentials } from './shell/credentials.js';
 import { LineFile } from './shell/lines.js';
 import { openSockets, StartError } from './shell/listeners.js';
-import { lookAtMachine, resolveHost } from './shell/machine.js';
+import { lookAtMachine } from './shell/machine.js';
 import { openStore } from './shell/open-store.js';
 import { StoreWriter } from './shell/store-writer.js';
 import type { StoreRecord } from './store/store.js';
 import { SUBSCRIBER_PREFIX, Subscribers, subscriberWrite } from './subscribers.js';
 import { Traces } from './trace.js';
-import { hostsToResolve, makeDomains } from './upstreams.js';
+import { makeDomains } from './upstreams.js';
 import { VERSION } from './version.js';
 
 /** What the second live nonce key is for: a nonce of the hour before still counts. */
@@ -100,14 +100,11 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
     const secret = await borderSecret(store, random);
 
     // Domains and who belongs to them.
-    const resolved = new Map<string, readonly string[]>();
-    await Promise.all(hostsToResolve(config.domains).map(async host => resolved.set(host, await resolveHost(host))));
     const primary = machine.primary[4] ?? machine.primary[6] ?? machine.loopback[4] ?? 'localhost';
-    const made = makeDomains(config.domains ?? { [primary]: { kind: 'local' } }, realms, resolved);
-    for (const w of made.warnings) warn(w);
+    const made = makeDomains(config.domains ?? { [primary]: { kind: 'local' } }, realms, random);
     const aliases =
       config.domains === undefined ? [...machine.all, 'localhost'].map(host => ({ host, domain: primary })) : [];
-    const domains = new Domains(made.domains, realms, aliases);
+    const domains = new Domains(made, realms, aliases);
     const subscribers = new Subscribers();
     for await (const r of store.load(SUBSCRIBER_PREFIX)) subscribers.apply(r.key, r.value);
     const stopWatching = store.watch(change => void subscribers.apply(change.key, change.value), SUBSCRIBER_PREFIX);

@@ -1,6 +1,7 @@
 import { canonicalAddress, PrefixSet } from '@drawbridge/core';
 import { duration } from '@drawbridge/service';
 import * as z from 'zod';
+import { dnsSection, nextHopUri } from './locate/config.js';
 
 /** A duration with a default; the key may be missing. */
 const span = (fallback: string) => duration().prefault(fallback);
@@ -45,11 +46,6 @@ const realm = z.strictObject({
     .prefault({}),
   advertise: perFamily.default([]),
   networks: z.array(network).min(1).default(['0.0.0.0/0', '::/0']),
-});
-
-/** `sip:10.0.0.5:5060;transport=udp`: an address or host name, UDP unless it says otherwise. */
-const nextHopUri = z.string().regex(/^sip:(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?(;transport=(udp|tcp))?$/, {
-  error: 'expected a next hop such as sip:10.0.0.5:5060;transport=udp',
 });
 
 const algorithms = z.array(z.enum(['SHA-512-256', 'SHA-256', 'MD5'])).min(1);
@@ -139,6 +135,7 @@ export const configSchema = z
         streamsPerAddress: count(100),
       })
       .prefault({}),
+    dns: dnsSection,
     store: z
       .strictObject({ kind: z.enum(['lmdb', 'memory']).default('lmdb'), path: z.string().min(1).default('var/store') })
       .prefault({}),

@@ -1,14 +1,7 @@
-import { canonicalAddress, type Endpoint, Endpoints, type Via } from '@drawbridge/core';
+import { canonicalAddress, type Endpoints, type Via } from '@drawbridge/core';
 import { type DigestAlgorithm, parseUri, unescapeUri } from '@drawbridge/sip';
-import type { Realm, RealmListener, Realms, Transport } from './realms.js';
-
-/** Where an upstream domain's requests go: an address, and the socket of ours that reaches it. */
-export interface NextHop {
-  readonly endpoint: Endpoint;
-  readonly packed: Endpoints;
-  readonly transport: Transport;
-  readonly listener: RealmListener;
-}
+import type { HopList, NextHop } from './locate/hop-list.js';
+import type { Realms } from './realms.js';
 
 export interface LocalDomain {
   readonly kind: 'local';
@@ -20,9 +13,8 @@ export interface LocalDomain {
 export interface UpstreamDomain {
   readonly kind: 'upstream';
   readonly name: string;
-  readonly realm: Realm;
-  /** In order of preference. */
-  readonly next: readonly NextHop[];
+  /** Where its requests go. */
+  readonly next: HopList;
 }
 
 export interface Addressed {
@@ -77,15 +69,16 @@ export class Domains {
   peer(via: Via, peer: Endpoints, j: number): UpstreamDomain | undefined {
     const { realm, transport } = this.#realms.listener(via);
     const isHop = (n: NextHop): boolean =>
-      transport === 'udp' ? n.packed.equal(0, peer, j) : n.packed.sameAddress(0, peer, j);
-    return this.#upstreams.find(d => d.realm === realm && d.next.some(isHop));
+      n.listener.realm === realm &&
+      (transport === 'udp' ? n.packed.equal(0, peer, j) : n.packed.sameAddress(0, peer, j));
+    return this.#upstreams.find(d => d.next.all.some(isHop));
   }
 
   /** Whether an address belongs to one given upstream. */
   isPeerOf(domain: string, via: Via, peer: Endpoints, j: number): boolean {
     const realm = this.#realms.of(via);
     return this.#upstreams.some(
-      d => d.name === domain && d.realm === realm && d.next.some(n => n.packed.sameAddress(0, peer, j)),
+      d => d.name === domain && d.next.all.some(n => n.listener.realm === realm && n.packed.sameAddress(0, peer, j)),
     );
   }
 }
@@ -96,8 +89,4 @@ export function canonicalHost(host: string): string {
   if (address !== undefined) return address;
   const lower = host.toLowerCase();
   return lower.endsWith('.') ? lower.slice(0, -1) : lower;
-}
-
-export function nextHop(endpoint: Endpoint, transport: Transport, listener: RealmListener): NextHop {
-  return { endpoint, packed: Endpoints.of(endpoint), transport, listener };
 }

@@ -1,11 +1,4 @@
-import {
-  type Endpoint,
-  formatEndpoint,
-  type Mono,
-  type Random,
-  type ReasonCounts,
-  type TimerWheel,
-} from '@drawbridge/core';
+import type { Random, ReasonCounts, TimerWheel } from '@drawbridge/core';
 import type { MediaRelay } from '@drawbridge/media-relay';
 import { type Flow, type FlowTable, MessageView, type Tap, type Transactions } from '@drawbridge/sip';
 import type { Asks } from './asks.js';
@@ -21,9 +14,6 @@ import type { Realms } from './realms.js';
 import type { Registrar } from './registrar/registrar.js';
 import type { Subscribers } from './subscribers.js';
 import type { Traces } from './trace.js';
-
-/** How long a next hop that failed is only tried after the others. */
-const DOWN_MS = 30_000;
 
 export interface ShardOptions {
   readonly calls: Config['calls'];
@@ -75,17 +65,6 @@ export class Shard {
     this.o = options;
     this.m = modules;
     this.traces = traces;
-  }
-
-  /** Next hops that failed, until when they come last. Only configured ones get in. */
-  readonly #down = new Map<string, Mono>();
-
-  isDown(now: Mono, hop: Endpoint): boolean {
-    return (this.#down.get(formatEndpoint(hop)) ?? 0) > now;
-  }
-
-  hopFailed(now: Mono, flow: Flow): void {
-    this.#down.set(formatEndpoint(flow.peer.get(flow.j)), now + DOWN_MS);
   }
 
   /** A leg's flow while it lives; otherwise the newest flow its subscriber has registered since. */

@@ -1,11 +1,11 @@
-import { Endpoints } from '@drawbridge/core';
+import { Endpoints, seededRandom } from '@drawbridge/core';
 import { formatProblems, loadConfig } from '@drawbridge/service';
 import t from 'tap';
 import { configSchema, EMBEDDED_DEFAULT, freezeConfig } from '../src/config.js';
 import { planRealms } from '../src/plan-realms.js';
 import { type OpenedListener, Realms } from '../src/realms.js';
 import type { Machine } from '../src/shell/machine.js';
-import { hostsToResolve, makeDomains, parseHop } from '../src/upstreams.js';
+import { makeDomains } from '../src/upstreams.js';
 
 function load(text: string) {
   return loadConfig(configSchema, { text, file: 'drawbridge.yaml' });
@@ -170,11 +170,8 @@ t.test('realms: whom they serve, and from where a next hop is reached', async t 
 });
 
 t.test('upstreams: literal and named hops, and what can not be reached', async t => {
-  t.same(parseHop('sip:[2001:db8::1]:5080;transport=tcp'), { host: '2001:db8::1', port: 5080, transport: 'tcp' });
-  t.same(parseHop('sip:pbx.inside'), { host: 'pbx.inside', port: 5060, transport: 'udp' });
   const r = load(FULL);
   if (!r.ok) return t.fail('control');
-  t.same(hostsToResolve(r.value.domains), ['pbx.inside']);
   const realms = new Realms(
     [
       { name: 'access', networks: ['0.0.0.0/0', '::/0'] },
@@ -182,10 +179,24 @@ t.test('upstreams: literal and named hops, and what can not be reached', async t
     ],
     OPENED,
   );
-  const made = makeDomains(r.value.domains ?? {}, realms, new Map([['pbx.inside', ['10.0.0.6', '172.16.0.1']]]));
-  const pbx = made.domains.find(d => d.kind === 'upstream');
-  t.same(pbx?.kind === 'upstream' ? pbx.next.map(n => n.endpoint.address) : [], ['10.0.0.5', '10.0.0.6']);
-  t.match(made.warnings, [/172\.16\.0\.1/]);
-  const gone = makeDomains({ 'x.example': { kind: 'upstream', next: ['sip:nowhere.example'] } }, realms, new Map());
-  t.match(gone.warnings, [/nowhere\.example has no address/, /can't be reached/]);
+  const made = makeDomains(r.value.domains ?? {}, realms, seededRandom(1));
+  const pbx = made.find(d => d.kind === 'upstream');
+  const next = pbx?.kind === 'upstream' ? pbx.next : undefined;
+  t.same(
+    next?.all.map(n => n.endpoint.address),
+    ['10.0.0.5'],
+  );
+  t.same(
+    next?.named.map(n => n.uri.host),
+    ['pbx.inside'],
+    'the name waits for the DNS',
+  );
+  t.match(next?.facts(0)[1]?.why, /the DNS has not answered yet/);
+  const [gone] = makeDomains(
+    { 'x.example': { kind: 'upstream', next: ['sip:10.0.0.5;transport=tls'] } },
+    realms,
+    seededRandom(1),
+  );
+  t.match(gone?.kind === 'upstream' ? gone.next.facts(0)[0]?.why : '', /no socket here speaks tls/);
+  t.same(gone?.kind === 'upstream' ? gone.next.current(0) : undefined, []);
 });

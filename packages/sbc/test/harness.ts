@@ -34,8 +34,9 @@ import {
 import { assemble } from '../src/assemble.js';
 import type { Border } from '../src/border.js';
 import { type Config, configSchema, freezeConfig } from '../src/config.js';
-import { Domains, nextHop } from '../src/domains.js';
+import { Domains } from '../src/domains.js';
 import type { BorderEvent } from '../src/events.js';
+import { HopList } from '../src/locate/hop-list.js';
 import { type OpenedListener, Realms } from '../src/realms.js';
 import type { Registrar } from '../src/registrar/registrar.js';
 import { Subscribers, subscriberWrite } from '../src/subscribers.js';
@@ -141,15 +142,16 @@ export class BorderWorld {
         {
           kind: 'upstream',
           name: 'pbx.example.net',
-          realm: core.realm,
-          next: (o.next ?? [`udp:${PBX}`]).map(hop => {
-            const tcp = hop.startsWith('tcp:');
-            return nextHop(
-              endpoint(hop.slice(4)),
-              tcp ? 'tcp' : 'udp',
-              this.realms.listener(tcp ? CORE_TCP : CORE_UDP),
-            );
-          }),
+          next: new HopList(
+            {
+              name: 'pbx.example.net',
+              uris: (o.next ?? [`udp:${PBX}`]).map(hop =>
+                hop.startsWith('sip') ? hop : `sip:${hop.slice(4)};transport=${hop.slice(0, 3)}`,
+              ),
+              realm: core.realm,
+            },
+            { realms: this.realms, random: this.random },
+          ),
         },
       ],
       this.realms,

@@ -26,9 +26,10 @@ import {
 } from '@drawbridge/sip';
 import { Authenticator } from '../src/authenticate/authenticator.js';
 import { type Config, configSchema, freezeConfig } from '../src/config.js';
-import { Domains, nextHop } from '../src/domains.js';
+import { Domains } from '../src/domains.js';
 import { type Inbound, NOBODY } from '../src/inbound.js';
 import { StoreJournal } from '../src/journal.js';
+import { HopList } from '../src/locate/hop-list.js';
 import { type OpenedListener, Realms } from '../src/realms.js';
 import type { BindingEvent } from '../src/registrar/bindings.js';
 import { Registrar } from '../src/registrar/registrar.js';
@@ -130,12 +131,12 @@ export class World {
       { wheel: this.wheel, flows: this.flows, random: this.random, counts: this.counts },
     );
     const core = this.realms.listener(CORE_UDP);
-    const next = [nextHop({ address: '10.0.0.5', port: 5060 }, 'udp', core)];
-    if (o.secondHop === true) next.push(nextHop({ address: '10.0.0.6', port: 5060 }, 'udp', core));
+    const uris = o.secondHop === true ? ['sip:10.0.0.5', 'sip:10.0.0.6'] : ['sip:10.0.0.5'];
+    const next = new HopList({ name: 'pbx.example.net', uris, realm: core.realm }, this);
     this.domains = new Domains(
       [
         { kind: 'local', name: 'example.org' },
-        { kind: 'upstream', name: 'pbx.example.net', realm: core.realm, next },
+        { kind: 'upstream', name: 'pbx.example.net', next },
       ],
       this.realms,
     );

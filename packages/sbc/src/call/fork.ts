@@ -113,7 +113,7 @@ export class Fork implements ClientUser {
   #elsewhere(now: Mono, tx: Tx): boolean {
     const { call, callee, otherwise } = this;
     if (otherwise === undefined || call.state !== 'setup' || this.#cancelled) return false;
-    call.shard.hopFailed(now, callee.flow);
+    callee.hops?.failed(now, callee.flow);
     call.forks = call.forks.filter(x => x !== this);
     this.leave();
     call.media.dropLeg(callee.id);

@@ -9,6 +9,7 @@ import {
   type ServerTransaction,
 } from '@drawbridge/sip';
 import type { Identity } from '../inbound.js';
+import type { HopList } from '../locate/hop-list.js';
 import type { RealmListener } from '../realms.js';
 import type { Shard } from '../shard.js';
 
@@ -33,6 +34,8 @@ export interface LegFields {
   readonly localTag: string;
   /** Set on a leg toward an upstream: the domain whose credentials and challenges cross it. */
   readonly upstream: string | undefined;
+  /** Set on a leg toward a configured peer: its next hops, of which `flow` leads to one. */
+  readonly hops?: HopList | undefined;
 }
 
 /**
@@ -48,6 +51,7 @@ export class Leg {
   readonly callId: string;
   readonly localTag: string;
   readonly upstream: string | undefined;
+  readonly hops: HopList | undefined;
   flow: Flow;
   dialog: Dialog | undefined = undefined;
   oa = new OfferAnswer();
@@ -77,12 +81,13 @@ export class Leg {
     this.callId = f.callId;
     this.localTag = f.localTag;
     this.upstream = f.upstream;
+    this.hops = f.hops;
   }
 
   /** A leg to or from the same peer, for another dialog that the same INVITE made. */
   branch(localTag: string): Leg {
-    const { id, role, call: owner, listener, flow, identity, callId, upstream } = this;
-    const leg = new Leg({ id, role, owner, listener, flow, identity, callId, localTag, upstream });
+    const { id, role, call: owner, listener, flow, identity, callId, upstream, hops } = this;
+    const leg = new Leg({ id, role, owner, listener, flow, identity, callId, localTag, upstream, hops });
     leg.inviteIn = this.inviteIn;
     leg.inviteSeq = this.inviteSeq;
     return leg;

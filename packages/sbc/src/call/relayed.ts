@@ -122,9 +122,9 @@ export class Relayed implements ClientUser {
   /** RFC 3263 §4.3, as for calls. */
   #elsewhere(now: Mono, ct: ClientTransaction, tx: Tx): boolean {
     const shard = this.#shard;
-    const { otherwise } = ct.tag as Target;
+    const { otherwise, hops } = ct.tag as Target;
     if (otherwise === undefined || this.#st === undefined || this.#st.answered) return false;
-    shard.hopFailed(now, ct.flow);
+    hops?.failed(now, ct.flow);
     shard.aside.parse(this.#st.request);
     this.#send(now, shard.aside, otherwise, tx);
     this.#ended(now, tx);

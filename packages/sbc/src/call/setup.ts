@@ -183,6 +183,7 @@ function makeFork(call: Call, target: Target, m: MessageView): Fork {
     callId: mint(shard) + mint(shard).slice(0, 6),
     localTag: mint(shard),
     upstream: target.upstream,
+    hops: target.hops,
   });
   call.media.leg(callee.id, {
     realm: target.listener.realm.name,

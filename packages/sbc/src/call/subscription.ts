@@ -100,6 +100,7 @@ export function startSubscription(shard: Shard, inbound: Inbound, target: Target
       callId: mint(shard),
       localTag: mint(shard),
       upstream: target.upstream,
+      hops: target.hops,
     });
     subscriber.peer = notifier;
     notifier.peer = subscriber;

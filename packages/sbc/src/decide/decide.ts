@@ -1,7 +1,8 @@
-import { type Mono, reply, type Verdict } from '@drawbridge/core';
+import { reply, type Verdict } from '@drawbridge/core';
 import { H, headerLine, parseNameAddr, parseUri, type SipUri } from '@drawbridge/sip';
-import type { NextHop, UpstreamDomain } from '../domains.js';
+import type { UpstreamDomain } from '../domains.js';
 import { type Inbound, targetOf } from '../inbound.js';
+import type { NextHop } from '../locate/hop-list.js';
 import type { Binding } from '../registrar/binding.js';
 import type { Shard } from '../shard.js';
 import type { Plan, Target } from './plan.js';
@@ -99,8 +100,10 @@ function toUpstream(
   uri: SipUri,
 ): Plan | Verdict {
   let target: Target | undefined;
-  const hops = domain.next.length < 2 ? domain.next : byPreference(shard, now, domain.next);
-  for (const next of hops) {
+  const hops = domain.next.current(now);
+  if (hops.length === 0) return reply(503, 'unresolvable', RETRY);
+  for (let i = hops.length - 1; i >= 0; i--) {
+    const next = hops[i] as NextHop;
     const flow = shard.m.flows.dialled(now, next.listener.via, next.endpoint);
     if (flow === undefined) continue;
     target = {
@@ -110,14 +113,9 @@ function toUpstream(
       q: 1,
       identity: { kind: 'peer', domain: domain.name },
       upstream: domain.name,
+      hops: domain.next,
       otherwise: target,
     };
   }
   return target === undefined ? reply(503, 'next-hop-down', RETRY) : { do: 'forward', targets: [target], callee };
-}
-
-/** Least preferred first: the order of the configuration reversed, with those that failed lately before all others. */
-function byPreference(shard: Shard, now: Mono, hops: readonly NextHop[]): NextHop[] {
-  const failed = (n: NextHop): boolean => shard.isDown(now, n.endpoint);
-  return [...hops.filter(n => !failed(n)), ...hops.filter(failed)].reverse();
 }

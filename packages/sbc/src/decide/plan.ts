@@ -2,6 +2,7 @@ import type { Mono, Tx } from '@drawbridge/core';
 import type { Flow } from '@drawbridge/sip';
 import type { Domain } from '../domains.js';
 import type { Identity } from '../inbound.js';
+import type { HopList } from '../locate/hop-list.js';
 import type { RealmListener } from '../realms.js';
 
 /** One place a request may go: a registered contact over its own flow, or a configured next hop. */
@@ -16,6 +17,8 @@ export interface Target {
   readonly identity: Identity;
   /** The upstream domain whose own credentials may travel to it. */
   readonly upstream: string | undefined;
+  /** The configured peer's next hops, of which this is one. */
+  readonly hops?: HopList | undefined;
   /** Tried in its place when it is silent, unreachable or says 503 (RFC 3263 §4.3). */
   readonly otherwise?: Target | undefined;
 }

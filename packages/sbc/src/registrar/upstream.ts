@@ -18,8 +18,9 @@ import {
   type ServerTransaction,
   safeValue,
 } from '@drawbridge/sip';
-import type { NextHop, UpstreamDomain } from '../domains.js';
+import type { UpstreamDomain } from '../domains.js';
 import type { Inbound } from '../inbound.js';
+import type { NextHop } from '../locate/hop-list.js';
 import type { StoreWrite } from '../store/store.js';
 import { type Binding, NO_PATH } from './binding.js';
 import type { Bindings } from './bindings.js';
@@ -38,6 +39,8 @@ import {
 const DERIVED_CHARS = 24;
 /** All hops together answer within this, so that the phone hears before its own 64·T1 is over. */
 const ANSWER_WITHIN_MS = 28_000;
+/** Of the hops that share this time; more would get too little of it. */
+const MOST_TRIES = 4;
 /** Sources with a proven return path get so much more than those without. */
 const PROVEN_FACTOR = 10;
 
@@ -125,33 +128,37 @@ export class UpstreamRegistrar {
     const echoed = inbound.echoed === true;
     if (echoed) st.flow.proven = true;
     this.#pending++;
-    new Relayed(this, {
-      st,
-      domain,
-      aor,
-      wanted: {
-        callId: own(wanted.callId),
-        cseq: wanted.cseq,
-        wildcard: wanted.wildcard,
-        contacts: [],
-        userAgent: own(wanted.userAgent),
+    new Relayed(
+      this,
+      {
+        st,
+        domain,
+        aor,
+        wanted: {
+          callId: own(wanted.callId),
+          cseq: wanted.cseq,
+          wildcard: wanted.wildcard,
+          contacts: [],
+          userAgent: own(wanted.userAgent),
+        },
+        contacts,
+        uri: own(m.uri),
+        from: own(
+          `<${bare(parseNameAddr(m.get(H.from))?.uri, to.uri)}>;tag=${this.#derive(`from ${m.fromTag} ${m.callId}`)}`,
+        ),
+        to: own(`<${bare(to.uri, to.uri)}>`),
+        // One Call-ID of ours for each of theirs, rising with the same CSeq: the upstream's own rule of order holds.
+        callId: this.#derive(`call-id ${aor} ${m.callId}`),
+        maxForwards: m.maxForwards < 0 ? 70 : m.maxForwards - 1,
+        carried: carried(m, !echoed),
+        echoed,
       },
-      contacts,
-      uri: own(m.uri),
-      from: own(
-        `<${bare(parseNameAddr(m.get(H.from))?.uri, to.uri)}>;tag=${this.#derive(`from ${m.fromTag} ${m.callId}`)}`,
-      ),
-      to: own(`<${bare(to.uri, to.uri)}>`),
-      // One Call-ID of ours for each of theirs, rising with the same CSeq: the upstream's own rule of order holds.
-      callId: this.#derive(`call-id ${aor} ${m.callId}`),
-      maxForwards: m.maxForwards < 0 ? 70 : m.maxForwards - 1,
-      carried: carried(m, !echoed),
-      echoed,
-    }).next(now, tx);
+      now,
+    ).next(now, tx);
   }
 
   /** @internal */
-  send(now: Mono, r: RelayedParts, hop: NextHop, user: ClientUser, tx: Tx): boolean {
+  send(now: Mono, r: RelayedParts, hop: NextHop, user: Relayed, tx: Tx): boolean {
     const flow = this.#m.flows.dialled(now, hop.listener.via, hop.endpoint);
     if (flow === undefined) return false;
     const branch = this.#m.transactions.newBranch();
@@ -177,7 +184,7 @@ export class UpstreamRegistrar {
       cseq: r.wanted.cseq,
       headers: headers + r.carried,
     });
-    const timeoutMs = Math.floor(ANSWER_WITHIN_MS / r.domain.next.length);
+    const timeoutMs = Math.floor(ANSWER_WITHIN_MS / user.tries);
     return (
       this.#m.transactions.request(now, { method: 'REGISTER', text, branch, flow, user, timeoutMs }, tx) !== undefined
     );
@@ -207,10 +214,11 @@ export class UpstreamRegistrar {
     );
   }
 
-  /** @internal No hop answered. */
-  unanswered(now: Mono, r: RelayedParts, tx: Tx): void {
+  /** @internal No hop answered, or none was known. */
+  unanswered(now: Mono, r: RelayedParts, tried: boolean, tx: Tx): void {
     this.#pending--;
-    r.st.reply(now, 504, { headers: headerLine('Retry-After', '10'), reason: 'next-hop-down' }, tx);
+    const headers = headerLine('Retry-After', '10');
+    r.st.reply(now, tried ? 504 : 503, { headers, reason: tried ? 'next-hop-down' : 'unresolvable' }, tx);
   }
 
   #learnRealm(domain: string, m: MessageView): void {
@@ -320,32 +328,44 @@ interface RelayedParts {
 class Relayed implements ClientUser {
   readonly #registrar: UpstreamRegistrar;
   readonly #r: RelayedParts;
-  #hop = 0;
+  readonly #hops: readonly NextHop[];
+  #tried = 0;
 
-  constructor(registrar: UpstreamRegistrar, parts: RelayedParts) {
+  constructor(registrar: UpstreamRegistrar, parts: RelayedParts, now: Mono) {
     this.#registrar = registrar;
     this.#r = parts;
+    this.#hops = parts.domain.next.current(now).slice(0, MOST_TRIES);
+  }
+
+  /** How many hops share the time there is. */
+  get tries(): number {
+    return this.#hops.length;
   }
 
   next(now: Mono, tx: Tx): void {
     for (;;) {
-      const hop = this.#r.domain.next[this.#hop++];
-      if (hop === undefined) return this.#registrar.unanswered(now, this.#r, tx);
+      const hop = this.#hops[this.#tried++];
+      if (hop === undefined) return this.#registrar.unanswered(now, this.#r, this.#hops.length > 0, tx);
       if (this.#registrar.send(now, this.#r, hop, this, tx)) return;
     }
   }
 
-  onResponse(now: Mono, _ct: ClientTransaction, m: MessageView, tx: Tx): void {
+  onResponse(now: Mono, ct: ClientTransaction, m: MessageView, tx: Tx): void {
     if (m.status < 200) return;
-    if (m.status === 503 && this.#hop < this.#r.domain.next.length) return this.next(now, tx);
+    if (m.status === 503 && this.#tried < this.#hops.length) return this.#elsewhere(now, ct, tx);
     this.#registrar.answered(now, this.#r, m, tx);
   }
 
-  onTimeout(now: Mono, _ct: ClientTransaction, tx: Tx): void {
-    this.next(now, tx);
+  onTimeout(now: Mono, ct: ClientTransaction, tx: Tx): void {
+    this.#elsewhere(now, ct, tx);
   }
 
-  onTransportError(now: Mono, _ct: ClientTransaction, tx: Tx): void {
+  onTransportError(now: Mono, ct: ClientTransaction, tx: Tx): void {
+    this.#elsewhere(now, ct, tx);
+  }
+
+  #elsewhere(now: Mono, ct: ClientTransaction, tx: Tx): void {
+    this.#r.domain.next.failed(now, ct.flow);
     this.next(now, tx);
   }
 }

@@ -50,10 +50,8 @@ function way(shard: Shard, now: Mono, to: Leg | Target, text: string): Flow {
  * a phone behind a NAT can't be dialled (§18.1.1 as checklist 27 reads it).
  */
 function wideWay(shard: Shard, now: Mono, to: Leg | Target, usual: Flow): Flow | undefined {
-  if (to.upstream !== undefined) {
-    const domain = shard.m.domains.lookup(to.upstream);
-    if (domain?.kind !== 'upstream') return undefined;
-    const hop = domain.next.find(n => n.transport === 'tcp' && n.packed.sameAddress(0, usual.peer, usual.j));
+  if (to.hops !== undefined) {
+    const hop = to.hops.all.find(n => n.transport === 'tcp' && n.packed.sameAddress(0, usual.peer, usual.j));
     return hop === undefined ? undefined : shard.m.flows.dialled(now, hop.listener.via, hop.endpoint);
   }
   if (to.identity.kind !== 'subscriber') return undefined;

@@ -1,5 +1,4 @@
 import { createSocket } from 'node:dgram';
-import { lookup } from 'node:dns/promises';
 import { networkInterfaces } from 'node:os';
 import { canonicalAddress, type Family } from '@drawbridge/core';
 
@@ -47,14 +46,4 @@ function routedSource(family: Family, toward: string): Promise<string | undefine
     socket.once('error', () => end(undefined));
     socket.connect(9, toward, () => end(canonicalAddress(socket.address().address)));
   });
-}
-
-/** Addresses of a host name, the resolver's order; empty when it has none. */
-export async function resolveHost(host: string): Promise<string[]> {
-  try {
-    const found = await lookup(host, { all: true });
-    return found.map(f => canonicalAddress(f.address)).filter(a => a !== undefined);
-  } catch {
-    return [];
-  }
 }
