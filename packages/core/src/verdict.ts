@@ -31,6 +31,7 @@ const BY_STAGE = {
     'no-dialog', 'lower-cseq', 'request-pending', 'glare', 'busy', 'no-answer', 'cancelled', 'timeout', 'answered-elsewhere',
     'transport-failed', 'flow-gone', 'peer-rejected', 'peer-gone', 'ack-missing', 'normal-clearing', 'media-inactive', 'wrong-source',
     'admin-request', 'shutdown', 'call-duration', 'serial-next', 'offer-answer-violation',
+    'transferred', 'replaced', 'transfer-limit',
   ],
   anchor: [
     'sdp-malformed', 'sdp-unsupported', 'sdp-too-large', 'ports-exhausted', 'media-refused-target', 'media-wrong-source', 'media-not-rtp', 'media-no-flow', 'media-no-target', 'media-send-failed',

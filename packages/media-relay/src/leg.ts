@@ -29,6 +29,13 @@ export interface PendingOffer {
   readonly direct: boolean;
 }
 
+/** o= toward a party (RFC 3264 §8): the version moves only with the body. It stays with a party that goes to another call. */
+export interface PartyOrigin {
+  readonly sessionId: string;
+  version: number;
+  lastBody: string;
+}
+
 /** One party of a call and its own view of the session: its relay address, its o= line, its streams. */
 export class Leg {
   readonly id: string;
@@ -40,10 +47,7 @@ export class Leg {
   readonly streams: LegStream[] = [];
   /** m-lines of the last completed offer/answer: an offer never has fewer (RFC 3264 §8). */
   agreedStreams = 0;
-  /** o= toward this leg (RFC 3264 §8): the version moves only with the body. */
-  readonly sessionId: string;
-  version = 0;
-  lastBody = '';
+  readonly origin: PartyOrigin;
   pending: PendingOffer | undefined = undefined;
   /** The leg whose media it hears. */
   peer: Leg | undefined = undefined;
@@ -54,11 +58,11 @@ export class Leg {
   /** Media goes past us (site). */
   direct = false;
 
-  constructor(id: string, realm: string, address: number, sessionId: string, seenFrom: string | undefined) {
+  constructor(id: string, realm: string, address: number, origin: PartyOrigin, seenFrom: string | undefined) {
     this.id = id;
     this.realm = realm;
     this.address = address;
-    this.sessionId = sessionId;
+    this.origin = origin;
     this.seenFrom = seenFrom;
   }
 

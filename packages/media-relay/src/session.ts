@@ -70,10 +70,24 @@ export class MediaSession {
         id,
         o.realm,
         address,
-        String(this.#hub.random.u32()),
+        { sessionId: String(this.#hub.random.u32()), version: 0, lastBody: '' },
         o.seenFrom === undefined ? undefined : canonicalAddress(o.seenFrom),
       ),
     );
+  }
+
+  /**
+   * A leg of another session goes on in this one: its party keeps its o= line and its number of m-lines, and gets new
+   * ports with the next offer. In the other session it stays as it is. Throws TypeError as `leg` does.
+   */
+  adopt(id: string, other: MediaSession, otherId: string): void {
+    const was = other.#legs.get(otherId);
+    if (was === undefined) throw new TypeError(`no leg ${otherId}`);
+    if (this.#legs.has(id)) throw new TypeError(`leg ${id} exists`);
+    const leg = new Leg(id, was.realm, was.address, was.origin, was.seenFrom);
+    leg.agreedStreams = was.agreedStreams;
+    for (const [i, s] of was.streams.entries()) leg.stream(i).kind = s.kind;
+    this.#legs.set(id, leg);
   }
 
   /** SDP to send to `to`. */
@@ -218,10 +232,13 @@ export class MediaSession {
         ? from.answered.out
         : rejected(488, 'offer-answer-violation', 'no offer is open');
     }
-    const d = describe(o.sdp, this.#hub.maxStreams);
+    const streams = p.streams.length;
+    // An adopted leg may have been offered more m-lines than the offer had: those beyond are off and end here.
+    const whole = from.agreedStreams > streams ? firstStreams(o.sdp, streams, from.agreedStreams) : o.sdp;
+    const d = describe(whole, this.#hub.maxStreams);
     if ('rejected' in d) return d;
-    if (d.streams.length !== p.streams.length)
-      return rejected(488, 'offer-answer-violation', `${d.streams.length} streams for ${p.streams.length}`);
+    if (d.streams.length !== streams)
+      return rejected(488, 'offer-answer-violation', `${d.streams.length} streams for ${streams}`);
     if (p.direct) {
       from.direct = to.direct = true;
       return this.#finish(from, to, o, d.streams.length, o.sdp);
@@ -274,7 +291,7 @@ export class MediaSession {
   #settle(a: Leg, b: Leg, streams: number): void {
     for (const leg of [a, b]) {
       for (const s of leg.streams) s.agreed = s.current;
-      leg.agreedStreams = streams;
+      leg.agreedStreams = Math.max(leg.agreedStreams, streams);
     }
     this.#watch.start();
   }
@@ -283,14 +300,16 @@ export class MediaSession {
   #write(d: Description, to: Leg, streams: readonly OutStream[]): string {
     const address = this.#hub.addresses[to.address]?.advertise ?? '';
     const addressType = address.includes(':') ? 'IP6' : 'IP4';
-    const origin = { username: '-', sessionId: to.sessionId, version: '0', addressType, address } as const;
-    const body = rewrite(d, { origin, address, streams });
-    if (body !== to.lastBody) {
-      to.lastBody = body;
-      to.version++;
+    const { origin: own } = to;
+    const origin = { username: '-', sessionId: own.sessionId, version: '0', addressType, address } as const;
+    let body = rewrite(d, { origin, address, streams });
+    for (let i = streams.length; i < to.agreedStreams; i++) body += offStream(to.stream(i).kind);
+    if (body !== own.lastBody) {
+      own.lastBody = body;
+      own.version++;
     }
-    const at = body.indexOf(`o=- ${to.sessionId} 0 `) + `o=- ${to.sessionId} `.length;
-    return `${body.slice(0, at)}${to.version}${body.slice(at + 1)}`;
+    const at = body.indexOf(`o=- ${own.sessionId} 0 `) + `o=- ${own.sessionId} `.length;
+    return `${body.slice(0, at)}${own.version}${body.slice(at + 1)}`;
   }
 
   /** Family, realm and deny rules for what the leg said about itself. */
@@ -396,6 +415,18 @@ export class MediaSession {
     if (typeof result !== 'string') this.#hub.reasons.add(result.rejected);
     return result;
   }
+}
+
+/** An m-line that stays because the party has it (RFC 3264 §8), and carries nothing. */
+function offStream(kind: string): string {
+  return `m=${kind === '' ? 'audio' : kind} 0 RTP/AVP 0\r\n`;
+}
+
+/** A description without its m-lines from the nth on, if it has `all` of them; otherwise as it is. */
+function firstStreams(sdp: string, n: number, all: number): string {
+  const starts: number[] = sdp.startsWith('m=') ? [0] : [];
+  for (let at = sdp.indexOf('\nm='); at >= 0; at = sdp.indexOf('\nm=', at + 1)) starts.push(at + 1);
+  return starts.length === all ? sdp.slice(0, starts[n]) : sdp;
 }
 
 const OFF: OutStream = { port: 0, mux: false };

@@ -75,6 +75,9 @@ export interface CallRecord {
   readonly by: 'caller' | 'callee' | 'border';
   readonly lastedMs: number;
   readonly talkedMs: number;
+  /** The record that goes on with a party of this call, or that this one goes on from. */
+  readonly transferredTo?: string;
+  readonly transferredFrom?: string;
   readonly media: readonly {
     readonly leg: string;
     readonly kind: string;
@@ -101,6 +104,8 @@ export function callRecord(e: Extract<CallEvent, { kind: 'call-ended' }>, wall: 
     by: e.by,
     lastedMs: Math.round(e.lastedMs),
     talkedMs: Math.round(e.talkedMs),
+    ...(e.transferredTo === '' ? {} : { transferredTo: e.transferredTo }),
+    ...(e.transferredFrom === '' ? {} : { transferredFrom: e.transferredFrom }),
     media: e.media.map(m => ({
       leg: m.leg,
       kind: m.kind,

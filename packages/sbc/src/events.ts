@@ -25,6 +25,14 @@ export type CallEvent =
     })
   | (OfCall & { readonly kind: 'call-ringing'; readonly leg: string; readonly status: number })
   | (OfCall & { readonly kind: 'call-answered'; readonly leg: string; readonly to: Endpoint })
+  | (OfCall & {
+      readonly kind: 'call-transferred';
+      /** The call that goes on. */
+      readonly into: string;
+      readonly by: Masked;
+      readonly to: Masked;
+      readonly attended: boolean;
+    })
   | (OfCall & { readonly kind: 'call-held' | 'call-resumed'; readonly by: Side })
   | (OfCall & { readonly kind: 'call-moved'; readonly leg: string; readonly to: Endpoint })
   | (OfCall & {
@@ -55,6 +63,9 @@ export type CallEvent =
       readonly lastedMs: number;
       readonly talkedMs: number;
       readonly media: readonly StreamFacts[];
+      /** References of the call that went on with one of its parties, and of the one it took a party from; '' without. */
+      readonly transferredTo: string;
+      readonly transferredFrom: string;
     });
 
 /** A request that was refused before it became anything; rate-limited by whoever logs it. */

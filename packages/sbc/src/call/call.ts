@@ -7,7 +7,7 @@ import type { Identity } from '../inbound.js';
 import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import type { Fork } from './fork.js';
-import type { Leg, LegOwner } from './leg.js';
+import type { Invitation, Leg, LegOwner } from './leg.js';
 import { SILENT } from './silent-user.js';
 import { causeOf, rank } from './status.js';
 
@@ -42,7 +42,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   readonly startedAt: Mono;
   /** ms since 1970, for people. */
   readonly startedWall: number;
-  readonly invite: ServerTransaction;
+  readonly invite: Invitation;
   readonly search: Search;
   /** Where to go beyond the targets that are known. */
   readonly onward: Onward | undefined;
@@ -59,6 +59,11 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   winner: Fork | undefined = undefined;
   best: BestFailure | undefined = undefined;
   ringing = false;
+  /** A transfer of this call that is under way: it says what becomes of the other leg when one ends. */
+  transfer: { callEnds(now: Mono, by: Leg | undefined, tx: Tx): void } | undefined = undefined;
+  /** References of the call that goes on with a party of this one, and of the one it came from; '' without. */
+  transferredTo = '';
+  transferredFrom = '';
   /** Serial number for the next fork's media leg. */
   serial = 0;
   status = 0;
@@ -74,7 +79,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
       callee: Masked;
       media: MediaSession;
       now: Mono;
-      invite: ServerTransaction;
+      invite: Invitation;
       search: Search;
       onward: Onward | undefined;
       callId: string;
@@ -102,7 +107,8 @@ export class Call extends Waiting implements LegOwner, ServerUser {
 
   override onDue(now: Mono): void {
     const tx = this.shard.m.transactions.tx;
-    if (this.state === 'answered') return this.end(now, 'call-duration', undefined, tx);
+    if (this.state === 'answered')
+      return this.end(now, this.transferredTo === '' ? 'call-duration' : 'transferred', undefined, tx);
     if (this.state !== 'setup') return;
     this.#late = false;
     this.cancelForks(now, tx);
@@ -131,6 +137,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
       return this.refuse(now, cause === 'shutdown' || cause === 'draining' ? 503 : 480, cause, '', side, tx);
     }
     if (this.state !== 'answered') return;
+    this.transfer?.callEnds(now, by, tx);
     const pair = this.winner;
     if (pair !== undefined)
       for (const leg of [pair.caller, pair.callee]) if (leg !== by) this.#bye(now, leg, cause, tx);
@@ -241,6 +248,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     for (const fork of this.forks) fork.leave();
     this.forks = [];
     shard.calls.delete(this.ref);
+    this.invite.callEnded?.(now, this.shard.m.transactions.tx);
     if (this.identity.kind === 'subscriber') countDown(shard.perSubscriber, this.identity.aor);
     shard.m.outbox.push({
       kind: 'call-ended',
@@ -254,6 +262,8 @@ export class Call extends Waiting implements LegOwner, ServerUser {
       lastedMs: now - this.startedAt,
       talkedMs: talked,
       media,
+      transferredTo: this.transferredTo,
+      transferredFrom: this.transferredFrom,
     });
   }
 }

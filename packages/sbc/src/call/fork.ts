@@ -23,6 +23,16 @@ export interface InviteParties {
   readonly uri: string;
 }
 
+/** A leg of another call on its way into this one. */
+export interface Takeover {
+  /** It has accepted: it belongs here now. */
+  won(now: Mono, tx: Tx): void;
+  /** It has refused, and stays where it was. */
+  lost(): void;
+  /** It has accepted what can't be carried out: its old call can't go on either. */
+  spoilt(now: Mono, tx: Tx): void;
+}
+
 /** Dialogs that one INVITE of ours may make downstream; further ones are not shown to the caller. */
 const MOST_BRANCHES = 8;
 
@@ -32,8 +42,10 @@ const MOST_BRANCHES = 8;
  */
 export class Fork implements ClientUser {
   readonly call: Call;
-  readonly caller: Leg;
+  caller: Leg;
   readonly callee: Leg;
+  /** The callee is a party of another call, asked inside its dialog there. */
+  takeover: Takeover | undefined = undefined;
   invite: ClientTransaction | undefined = undefined;
   /** Where the INVITE goes instead when this callee can't be reached. */
   otherwise: Target | undefined = undefined;
@@ -52,6 +64,13 @@ export class Fork implements ClientUser {
     this.parties = parties;
     caller.peer = callee;
     callee.peer = caller;
+  }
+
+  /** Another leg becomes the caller's: the party that a transfer brings. */
+  takeCaller(leg: Leg): void {
+    this.caller = leg;
+    leg.peer = this.callee;
+    this.callee.peer = leg;
   }
 
   cancel(now: Mono, tx: Tx, headers: string): void {
@@ -165,6 +184,10 @@ export class Fork implements ClientUser {
     const anchored = anchor(callee, caller, m, '2xx');
     if (!isAnchored(anchored)) return this.#unusable(now, anchored.status, anchored.reason, tx);
     call.media.select(callee.id);
+    if (this.takeover !== undefined) {
+      callee.dialog.refresh(m);
+      this.takeover.won(now, tx);
+    }
     call.state = 'answered';
     call.answeredAt = now;
     call.status = m.status;
@@ -208,6 +231,7 @@ export class Fork implements ClientUser {
   #gone(now: Mono, f: { status: number; headers: string }, tx: Tx): void {
     const { call } = this;
     this.callee.inviteOut = undefined;
+    this.takeover?.lost();
     if (call.state !== 'setup' || this.#cancelled) return;
     call.forks = call.forks.filter(x => x !== this);
     this.leave();
@@ -220,6 +244,10 @@ export class Fork implements ClientUser {
 
   /** Answered too late, or by a second downstream fork: ACK, then BYE (RFC 3261 §13.2.2.4). */
   #notWanted(now: Mono, flow: Flow, m: MessageView, tx: Tx): void {
+    if (this.takeover !== undefined) {
+      this.#acknowledge(now, tx);
+      return this.takeover.spoilt(now, tx);
+    }
     const { transactions } = this.call.shard.m;
     const dialog = this.#calleeDialog(m, flow);
     transactions.ack(
@@ -240,10 +268,13 @@ export class Fork implements ClientUser {
   #unusable(now: Mono, status: number, reason: Reason, tx: Tx): void {
     const { call, callee } = this;
     this.#acknowledge(now, tx);
-    const { transactions } = call.shard.m;
-    const branch = transactions.newBranch();
-    const text = callee.dialog?.request('BYE', { via: callee.via(branch) }) ?? '';
-    transactions.request(now, { method: 'BYE', text, branch, flow: callee.flow, user: SILENT }, tx);
+    if (this.takeover !== undefined) this.takeover.spoilt(now, tx);
+    else {
+      const { transactions } = call.shard.m;
+      const branch = transactions.newBranch();
+      const text = callee.dialog?.request('BYE', { via: callee.via(branch) }) ?? '';
+      transactions.request(now, { method: 'BYE', text, branch, flow: callee.flow, user: SILENT }, tx);
+    }
     call.winner = undefined;
     call.refuse(now, status, reason, '', 'callee', tx);
   }

@@ -6,12 +6,23 @@ import {
   type Flow,
   type MessageView,
   OfferAnswer,
-  type ServerTransaction,
+  type ReplyParts,
 } from '@drawbridge/sip';
 import type { Identity } from '../inbound.js';
 import type { HopList } from '../locate/hop-list.js';
 import type { RealmListener } from '../realms.js';
 import type { Shard } from '../shard.js';
+
+/** The INVITE that a leg's peer waits on: a server transaction, or a transfer in place of one. */
+export interface Invitation {
+  /** The whole request while replies can still be made from it. */
+  readonly request: string;
+  readonly flow: Flow;
+  reply(now: Mono, status: number, o: ReplyParts, tx: Tx): void;
+  acknowledged(now: Mono): void;
+  /** The call is over, whatever its state. */
+  callEnded?(now: Mono, tx: Tx): void;
+}
 
 /** What two legs belong to: a call, or a subscription. */
 export interface LegOwner {
@@ -60,9 +71,9 @@ export class Leg {
   /** Our INVITE on this leg without a final response. */
   inviteOut: ClientTransaction | undefined = undefined;
   /** The peer's INVITE on this leg that we have not answered finally. */
-  inviteIn: ServerTransaction | undefined = undefined;
+  inviteIn: Invitation | undefined = undefined;
   /** The peer's INVITE that we answered 2xx, until its ACK. */
-  unacked: ServerTransaction | undefined = undefined;
+  unacked: Invitation | undefined = undefined;
   /** Our ACK to this leg's last 2xx, for when that comes again; '' while the peer's ACK must bring the answer. */
   ack = '';
   /** CSeq of our last INVITE on this leg. */
@@ -91,6 +102,24 @@ export class Leg {
     leg.inviteIn = this.inviteIn;
     leg.inviteSeq = this.inviteSeq;
     return leg;
+  }
+
+  /** The same dialog as a leg of another call: what this leg still does is its old call's until `follow`. */
+  adopted(owner: LegOwner, id: string, role: 'caller' | 'callee'): Leg {
+    const { listener, flow, identity, callId, localTag, upstream } = this;
+    const leg = new Leg({ id, role, owner, listener, flow, identity, callId, localTag, upstream });
+    leg.dialog = this.dialog;
+    leg.inviteSeq = this.inviteSeq;
+    return leg;
+  }
+
+  /** Takes the dialog over from the leg that had it: from now on its requests come here. */
+  follow(shard: Shard, old: Leg): void {
+    this.flow = old.flow;
+    old.leave(shard);
+    old.dialog = undefined;
+    old.inviteOut = undefined;
+    this.join(shard);
   }
 
   /** Our Contact toward this leg's peer: our own tag as user, our own address. */

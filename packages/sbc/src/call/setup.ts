@@ -1,4 +1,5 @@
 import { type Mono, maskUri, own, PASS, reply, type Tx, type Verdict } from '@drawbridge/core';
+import type { MediaSession } from '@drawbridge/media-relay';
 import { buildRequest, H, headerLine, type MessageView, parseNameAddr, parseUri } from '@drawbridge/sip';
 import { anchor, hasSdp, isAnchored, SDP } from '../anchor/anchor.js';
 import type { Onward, Target } from '../decide/plan.js';
@@ -9,7 +10,7 @@ import type { Shard } from '../shard.js';
 import { Call, type Search } from './call.js';
 import { Fork } from './fork.js';
 import { mint, mintRef } from './identifier.js';
-import { Leg } from './leg.js';
+import { type Invitation, Leg } from './leg.js';
 
 const CALLER = 'a';
 /** Silence of a next hop that has a substitute: five transmissions. */
@@ -49,21 +50,54 @@ export function startCall(
   if (st === undefined) return reply(503, 'transaction-limit', headerLine('Retry-After', '10'));
   const media = relay.session({ id: ref });
   media.leg(CALLER, { realm: listener.realm.name, local: listener.bind.address, seenFrom: peer.address(j) });
-  call = new Call(shard, {
+  call = openCall(shard, now, {
+    ref,
+    identity,
+    media,
+    invite: st,
+    callId: own(m.callId),
+    caller: identity.kind === 'subscriber' ? identity.aor : partyOf(m),
+    callee,
+    onward,
+    forks: targets.length,
+  });
+  search(call, m, targets, now, tx);
+  return PASS;
+}
+
+/** What a call begins with, whoever wants it. */
+export interface CallParts {
+  readonly ref: string;
+  /** Who pays. */
+  readonly identity: Identity;
+  /** Has the leg `a` already. */
+  readonly media: MediaSession;
+  readonly invite: Invitation;
+  readonly callId: string;
+  /** `user@domain`. */
+  readonly caller: string;
+  readonly callee: string;
+  readonly onward?: Onward | undefined;
+  readonly forks: number;
+}
+
+/** A call that counts and is found, without forks yet. */
+export function openCall(shard: Shard, now: Mono, o: CallParts): Call {
+  const { ref, identity, media, invite, callId, onward } = o;
+  const call = new Call(shard, {
     search: SEARCH,
     onward,
     ref,
     identity,
     media,
     now,
-    invite: st,
-    callId: own(m.callId),
-    caller: maskUri(`sip:${identity.kind === 'subscriber' ? identity.aor : partyOf(m)}`),
-    callee: maskUri(`sip:${callee}`),
+    invite,
+    callId,
+    caller: maskUri(`sip:${o.caller}`),
+    callee: maskUri(`sip:${o.callee}`),
   });
-  call.waiting = targets.length < 2 ? targets.slice() : targets.toSorted((x, y) => y.q - x.q);
   shard.calls.set(ref, call);
-  shard.traces.note(ref, call.callId, CALLER);
+  shard.traces.note(ref, callId, CALLER);
   if (identity.kind === 'subscriber')
     shard.perSubscriber.set(identity.aor, (shard.perSubscriber.get(identity.aor) ?? 0) + 1);
   shard.m.outbox.push({
@@ -72,13 +106,18 @@ export function startCall(
     at: now,
     caller: call.caller,
     callee: call.callee,
-    from: peer.get(j),
-    realm: listener.realm.name,
-    forks: targets.length,
+    from: invite.flow.peer.get(invite.flow.j),
+    realm: shard.m.realms.of(invite.flow.via).name,
+    forks: o.forks,
   });
+  return call;
+}
+
+/** Rings the targets of a call, group by group; `m` is its INVITE. */
+export function search(call: Call, m: MessageView, targets: readonly Target[], now: Mono, tx: Tx): void {
+  call.waiting = targets.length < 2 ? targets.slice() : targets.toSorted((x, y) => y.q - x.q);
   call.begin(now, tx);
   ring(call, m, now, tx);
-  return PASS;
 }
 
 /** The next group of a serial search: the INVITE is read again from its transaction. */
@@ -145,7 +184,7 @@ function inviteFork(call: Call, target: Target, m: MessageView, now: Mono, tx: T
     callId: callee.callId,
     cseq: 1,
     contact: callee.contact,
-    headers: ALLOW_LINE + hide(m, { credentials, challenges: false }),
+    headers: ALLOW_LINE + hide(m, { credentials, challenges: false }) + referredBy(shard, call.identity, m),
     contentType: SDP,
     body: anchored.body,
   });
@@ -158,7 +197,8 @@ function inviteFork(call: Call, target: Target, m: MessageView, now: Mono, tx: T
   callee.inviteOut = invite;
 }
 
-function makeFork(call: Call, target: Target, m: MessageView): Fork {
+/** The caller's side of one fork: a leg with a To tag of its own. */
+export function callerLeg(call: Call): Leg {
   const { shard, invite } = call;
   const caller = new Leg({
     id: CALLER,
@@ -172,6 +212,12 @@ function makeFork(call: Call, target: Target, m: MessageView): Fork {
     upstream: call.identity.kind === 'peer' ? call.identity.domain : undefined,
   });
   caller.inviteIn = invite;
+  return caller;
+}
+
+function makeFork(call: Call, target: Target, m: MessageView): Fork {
+  const { shard } = call;
+  const caller = callerLeg(call);
   call.serial++;
   const callee = new Leg({
     id: `b${call.serial}`,
@@ -204,14 +250,24 @@ export function outerParties(
   to: Identity,
   m: MessageView,
 ): { readonly from: string; readonly to: string } {
-  const hostFor =
-    (of: Identity) =>
-    (host: string): string =>
-      shard.m.domains.lookup(host)?.name ?? (of.kind === 'none' ? 'anonymous.invalid' : of.domain);
   return {
-    from: outerParty(m.get(H.from), hostFor(from), 'sip:anonymous@anonymous.invalid'),
-    to: outerParty(m.get(H.to), hostFor(to), 'sip:anonymous@anonymous.invalid'),
+    from: outerParty(m.get(H.from), hostFor(shard, from), 'sip:anonymous@anonymous.invalid'),
+    to: outerParty(m.get(H.to), hostFor(shard, to), 'sip:anonymous@anonymous.invalid'),
   };
+}
+
+/** RFC 3892: who asked for this request, as every party is shown. What proves it names hosts and stays here. */
+export function referredBy(shard: Shard, from: Identity, m: MessageView): string {
+  if (!m.has(H.referredBy)) return '';
+  return headerLine(
+    'Referred-By',
+    outerParty(m.get(H.referredBy), hostFor(shard, from), 'sip:anonymous@anonymous.invalid'),
+  );
+}
+
+/** Which host stands for another's: a domain of ours by its own name, or the domain of who speaks. */
+export function hostFor(shard: Shard, of: Identity): (host: string) => string {
+  return host => shard.m.domains.lookup(host)?.name ?? (of.kind === 'none' ? 'anonymous.invalid' : of.domain);
 }
 
 /** RFC 3261 §8.1.1.8: what opens a dialog says where its sender is reached, in a URI that a request can carry. */
