@@ -1,6 +1,6 @@
 import { type Endpoint, type Mono, type Random, type ReasonCounts, TimerWheel, type Via } from '@drawbridge/core';
 import type { MediaRelay } from '@drawbridge/media-relay';
-import { DigestServer, FlowTable, Transactions } from '@drawbridge/sip';
+import { DigestServer, FlowTable, type Tap, Transactions } from '@drawbridge/sip';
 import { Asks } from './asks.js';
 import { Authenticator } from './authenticate/authenticator.js';
 import { Border } from './border.js';
@@ -29,6 +29,8 @@ export interface Parts {
   readonly random: Random;
   readonly counts: ReasonCounts;
   readonly traces: Traces;
+  /** Sees every message: the traces, and whoever else the configuration names. */
+  readonly tap: Tap;
   readonly keys: Keys;
   readonly now: Mono;
   /** ms since 1970. */
@@ -55,7 +57,7 @@ export interface Assembled {
 
 /** The pure part of the composition: one shard and all it stands on, on one wheel. Tests put it between wires that are arrays. */
 export function assemble(config: Config, parts: Parts): Assembled {
-  const { realms, domains, subscribers, relay, random, counts, traces } = parts;
+  const { realms, domains, subscribers, relay, random, counts, traces, tap } = parts;
   const wall = (): number => parts.wall();
   const outbox = new Outbox();
   const wheel = new TimerWheel(parts.now);
@@ -66,7 +68,7 @@ export function assemble(config: Config, parts: Parts): Assembled {
       localOf: via => realms.listener(via).bind,
       peerOf: via => parts.peerOf(via),
       seed: random.u32(),
-      tap: traces,
+      tap,
     },
   );
   const transactions = new Transactions(
@@ -123,7 +125,7 @@ export function assemble(config: Config, parts: Parts): Assembled {
       outbox,
       journal,
       asks,
-      tap: traces,
+      tap,
     },
     traces,
   );

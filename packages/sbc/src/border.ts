@@ -125,6 +125,11 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
         if (call.state !== 'answered' || now - call.answeredAt < LATCHING_MS) return;
         outbox.push({ kind: 'media-refused', ...of, leg: e.leg, stream: e.stream, reason: e.reason, source: e.from });
         return;
+      case 'reported': {
+        const { leg, stream, from, local: to, reports } = e;
+        outbox.push({ kind: 'media-reported', ...of, leg, stream, from, to, reports });
+        return;
+      }
       case 'inactive':
         outbox.push({ kind: 'media-inactive', ...of, legs: e.legs, silentMs: e.silentMs });
         if (e.scope === 'both') call.end(now, 'media-inactive', undefined, tx);

@@ -11,23 +11,27 @@ import {
   untilZero,
   wallNow,
 } from '@drawbridge/service';
+import { registerAccounting } from './accounting/metrics.js';
+import { callRecord } from './accounting/record.js';
+import { openLedgers } from './accounting/shell/open.js';
 import { adminRoutes } from './admin/api.js';
 import type { StatusFacts } from './admin/facts.js';
 import { adminSources } from './admin/sources.js';
 import { assemble } from './assemble.js';
 import type { Border } from './border.js';
-import { CdrWriter, callRecord } from './cdr.js';
 import type { Config } from './config.js';
 import { demoCredentials } from './demo.js';
 import { Domains } from './domains.js';
 import { EventLog } from './event-log.js';
+import { registerHep } from './hep/metrics.js';
+import { HepMirror, taps } from './hep/mirror.js';
+import { openCollector } from './hep/shell/collector.js';
 import { registerMetrics } from './metrics.js';
 import { planRealms } from './plan-realms.js';
 import { Realms } from './realms.js';
 import { BINDING_PREFIX } from './registrar/bindings.js';
 import { borderSecret, derive } from './secrets.js';
 import { type Credential, readCredentials, writeCredentials } from './shell/credentials.js';
-import { LineFile } from './shell/lines.js';
 import { openSockets, StartError } from './shell/listeners.js';
 import { lookAtMachine } from './shell/machine.js';
 import { openStore } from './shell/open-store.js';
@@ -139,6 +143,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
     closing.push(() => relay.close());
 
     const traces = new Traces({ wall: wallNow, realms });
+    const mirror = config.hep === undefined ? undefined : hepMirror(config.hep, realms, traces, closing);
     const { border, flows, transactions, registrar, digests } = assemble(config, {
       realms,
       domains,
@@ -147,6 +152,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
       random,
       counts,
       traces,
+      tap: mirror === undefined ? traces : taps([traces, mirror]),
       keys: { names: derive(secret, 'names'), nonce: derive(secret, 'nonce'), tag: derive(secret, 'tag') },
       now: monotonicNow(),
       wall: wallNow,
@@ -155,7 +161,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
     late.border = border;
 
     // What happens to its events.
-    const cdr = config.cdr.file === false ? undefined : await openCdr(config.cdr.file, warn, closing);
+    const ledgers = await openLedgers(config.cdr, warn, closing);
     const eventLog = new EventLog(log);
     const writer = new StoreWriter({
       store,
@@ -175,7 +181,14 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
       now: monotonicNow,
       onEvent: e => {
         if (e.kind === 'ask-store') return writer.write(e.id, e.batch);
-        if (e.kind === 'call-ended') cdr?.write(callRecord(e, wallNow()));
+        if (e.kind === 'media-reported') {
+          if (config.hep?.rtcp === true) mirror?.reports(traces.callIdOf(e.ref) ?? '', e.from, e.to, e.reports);
+          return;
+        }
+        if (e.kind === 'call-ended' && ledgers.length > 0) {
+          const line = `${JSON.stringify(callRecord(e, wallNow()))}\n`;
+          for (const ledger of ledgers) ledger.write(line);
+        }
         eventLog.write(monotonicNow(), e);
       },
       onFault: error => {
@@ -208,6 +221,8 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
     const status = (): StatusFacts => statusOf();
     const metrics = new Metrics();
     closing.push(async () => metrics.close());
+    registerAccounting(metrics, ledgers);
+    registerHep(metrics, mirror);
     registerMetrics(metrics, {
       counts,
       requests: border.requests,
@@ -220,7 +235,6 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
       listeners: realms.listeners,
       udp: sockets.udp,
       streams: sockets.streams,
-      cdr,
       store: writer,
       calls,
       refused: () => driver.refused,
@@ -309,19 +323,20 @@ async function demoSubscribers(
   return list;
 }
 
-async function openCdr(
-  path: string,
-  warn: (sentence: string) => void,
+function hepMirror(
+  hep: NonNullable<Config['hep']>,
+  realms: Realms,
+  traces: Traces,
   closing: (() => Promise<void>)[],
-): Promise<CdrWriter | undefined> {
-  try {
-    const sink = await LineFile.open(path);
-    closing.push(() => sink.close());
-    return new CdrWriter({}, { sink, onTrouble: warn });
-  } catch (error) {
-    warn(`No call records are written: ${path} can't be opened (${sentence(error)}). Correct cdr.file, or make room.`);
-    return undefined;
-  }
+): HepMirror {
+  const collector = openCollector(hep.to);
+  closing.push(async () => collector.close());
+  return new HepMirror(hep, {
+    realms,
+    wall: wallNow,
+    callerOf: callId => traces.callerOf(callId),
+    send: packet => collector.send(packet),
+  });
 }
 
 function sentence(error: unknown): string {

@@ -1,6 +1,8 @@
 import { canonicalAddress, PrefixSet } from '@drawbridge/core';
 import { duration } from '@drawbridge/service';
 import * as z from 'zod';
+import { cdrConfig } from './accounting/config.js';
+import { hepConfig } from './hep/config.js';
 import { dnsSection, nextHopUri } from './locate/config.js';
 
 /** A duration with a default; the key may be missing. */
@@ -139,7 +141,8 @@ export const configSchema = z
     store: z
       .strictObject({ kind: z.enum(['lmdb', 'memory']).default('lmdb'), path: z.string().min(1).default('var/store') })
       .prefault({}),
-    cdr: z.strictObject({ file: z.union([z.string().min(1), z.literal(false)]).default('var/cdr.jsonl') }).prefault({}),
+    cdr: cdrConfig.prefault({}),
+    hep: hepConfig,
     log: z
       .strictObject({
         level: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info'),

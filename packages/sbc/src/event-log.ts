@@ -21,6 +21,7 @@ export class EventLog {
     switch (e.kind) {
       case 'ask':
       case 'ask-store':
+      case 'media-reported':
       case 'binding-refreshed':
         return;
       case 'binding-made':

@@ -1,5 +1,5 @@
 import type { AskId, Endpoint, Masked, Mono, Reason } from '@drawbridge/core';
-import type { StreamFacts } from '@drawbridge/media-relay';
+import type { RtcpReport, StreamFacts } from '@drawbridge/media-relay';
 import type { Answer, Question, QuestionKind } from './asks.js';
 import type { BindingEvent } from './registrar/bindings.js';
 import type { StoreWrite } from './store/store.js';
@@ -49,6 +49,15 @@ export type CallEvent =
       readonly stream: number;
       readonly reason: Reason;
       readonly source: Endpoint;
+    })
+  /** A far end's RTCP report; `to` is our port that it came to. */
+  | (OfCall & {
+      readonly kind: 'media-reported';
+      readonly leg: string;
+      readonly stream: number;
+      readonly from: Endpoint;
+      readonly to: Endpoint;
+      readonly reports: readonly RtcpReport[];
     })
   | (OfCall & { readonly kind: 'media-inactive'; readonly legs: readonly string[]; readonly silentMs: number })
   | (OfCall & {

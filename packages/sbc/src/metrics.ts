@@ -3,7 +3,6 @@ import type { MediaRelay } from '@drawbridge/media-relay';
 import type { Metrics } from '@drawbridge/service';
 import type { FlowTable, StreamListener, Transactions } from '@drawbridge/sip';
 import type { UdpListener } from 'node-dgram-raw';
-import type { CdrWriter } from './cdr.js';
 import type { RealmListener } from './realms.js';
 import type { Registrar } from './registrar/registrar.js';
 import type { Subscribers } from './subscribers.js';
@@ -21,7 +20,6 @@ export interface MetricsSources {
   readonly listeners: readonly RealmListener[];
   readonly udp: readonly (UdpListener | undefined)[];
   readonly streams: readonly (StreamListener | undefined)[];
-  readonly cdr: CdrWriter | undefined;
   readonly store: { readonly commits: number; readonly failures: number; readonly waiting: number };
   calls(): number;
   refused(): number;
@@ -93,10 +91,6 @@ export function registerMetrics(metrics: Metrics, s: MetricsSources): void {
   ]);
   metrics.gaugeFrom('drawbridge_store_waiting', 'Batches on their way to the store', [], () => [
     [NONE, s.store.waiting],
-  ]);
-  metrics.counterFrom('drawbridge_cdr_total', 'Call records', ['result'], () => [
-    [{ result: 'written' }, s.cdr?.written ?? 0],
-    [{ result: 'lost' }, s.cdr?.lost ?? 0],
   ]);
   listenerMetrics(metrics, s);
   relayMetrics(metrics, s.relay);

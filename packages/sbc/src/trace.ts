@@ -25,6 +25,8 @@ export class Traces implements Tap {
   readonly #peer = new Endpoints(MESSAGES);
   readonly #text = new Array<string>(MESSAGES).fill('');
   readonly #calls = new Map<string, Map<string, string>>();
+  /** Call-IDs of callees' legs → the caller's. */
+  readonly #callerOf = new Map<string, string>();
   #next = 0;
 
   constructor(modules: TracesModules) {
@@ -52,12 +54,29 @@ export class Traces implements Tap {
     if (legs === undefined) {
       if (this.#calls.size >= CALLS) {
         const oldest = this.#calls.keys().next();
-        if (oldest.done !== true) this.#calls.delete(oldest.value);
+        if (oldest.done !== true) this.#forget(oldest.value);
       }
       legs = new Map();
       this.#calls.set(ref, legs);
     }
+    const caller = legs.keys().next();
+    if (caller.done !== true) this.#callerOf.set(callId, caller.value);
     legs.set(callId, leg);
+  }
+
+  /** The caller's Call-ID of the call that a callee's Call-ID belongs to. */
+  callerOf(callId: string): string | undefined {
+    return this.#callerOf.get(callId);
+  }
+
+  /** The caller's Call-ID of a call. */
+  callIdOf(ref: string): string | undefined {
+    return this.#calls.get(ref)?.keys().next().value;
+  }
+
+  #forget(ref: string): void {
+    for (const callId of this.#calls.get(ref)?.keys() ?? []) this.#callerOf.delete(callId);
+    this.#calls.delete(ref);
   }
 
   /** Undefined: no such call, or one that is forgotten. */
@@ -95,12 +114,12 @@ function ofCall(text: string): boolean {
 }
 
 /** A digest response is as good as a password to whoever guesses at leisure. */
-function redacted(text: string): string {
+export function redacted(text: string): string {
   return text.replace(/(\bresponse=")[0-9a-f]+/gi, '$1…');
 }
 
 /** Without a parse: the value of the first Call-ID line, `i:` included. */
-function callIdOf(text: string): string {
+export function callIdOf(text: string): string {
   const found = /\r\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]*)/i.exec(text);
   return found?.[1]?.trimEnd() ?? '';
 }

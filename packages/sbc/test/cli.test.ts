@@ -420,7 +420,10 @@ t.test('a call, as the commands show it, and its record when it is over', async 
     by: 'border',
     media: [{ kind: 'audio' }, { kind: 'audio' }],
   });
-  t.match(await (await fetch(`${border.adminUrl}/metrics`)).text(), /^drawbridge_cdr_total\{result="written"\} 1$/m);
+  t.match(
+    await (await fetch(`${border.adminUrl}/metrics`)).text(),
+    /^drawbridge_cdr_total\{to="file",result="written"\} 1$/m,
+  );
 });
 
 t.test('subscribers without a border: straight into the store', async t => {

@@ -29,6 +29,7 @@ import {
   H,
   MessageView,
   parseNameAddr,
+  type Tap,
   type Transactions,
 } from '@drawbridge/sip';
 import { assemble } from '../src/assemble.js';
@@ -132,7 +133,15 @@ export class BorderWorld {
   #dialled = 100;
 
   /** `next`: hops of the upstream domain, `udp:10.0.0.5:5060`. */
-  constructor(o: { config?: object; relay?: Partial<MediaRelayOptions>; next?: readonly string[] } = {}) {
+  constructor(
+    o: {
+      config?: object;
+      relay?: Partial<MediaRelayOptions>;
+      next?: readonly string[];
+      /** What sees every message, made from the world's own. */
+      taps?: (own: Tap, modules: { realms: Realms; callerOf(callId: string): string | undefined }) => Tap;
+    } = {},
+  ) {
     this.config = freezeConfig(configSchema.parse(o.config ?? {}));
     this.traces = new Traces({ wall: () => 1_700_000_000_000 + this.now, realms: this.realms });
     const core = this.realms.listener(CORE_UDP);
@@ -194,6 +203,7 @@ export class BorderWorld {
       random: this.random,
       counts: this.counts,
       traces: this.traces,
+      tap: o.taps?.(this.traces, { realms: this.realms, callerOf: id => this.traces.callerOf(id) }) ?? this.traces,
       keys: { names: new Uint8Array(32).fill(9), nonce: new Uint8Array(32).fill(1), tag: new Uint8Array(16).fill(7) },
       now: this.now,
       wall: () => 1_700_000_000_000 + this.now,

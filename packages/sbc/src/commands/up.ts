@@ -14,30 +14,30 @@ export const up: Command = async c => {
   const log = createLogger({ level, personal });
   const began = performance.now();
   const running = await compose(c.config, { log, progress: line => (c.json ? undefined : c.print(`  ${line} …`)) });
-  const status = running.status();
-  if (c.json) c.print(JSON.stringify({ ...status, admin: running.adminUrl, demo: running.demo }));
-  else c.print(welcome(running, status, c, Math.round(performance.now() - began)));
-
   process.on('uncaughtException', error => {
     log.fatal({ error }, 'the border ends because of a fault of its own');
     process.exit(1);
   });
   const withinMs = c.config.calls.drainWithin;
-  await new Promise<void>(() => {
-    onStopSignal(
-      async signal => {
-        const { calls } = running.status();
-        if (!c.json)
-          c.print(
-            calls === 0
-              ? `${signal}: ending.`
-              : `${signal}: no new calls; ending when the ${calls} under way have ended (once more: at once).`,
-          );
-        await running.stop(withinMs);
-      },
-      { withinMs: withinMs + GRACE_MS },
-    );
-  });
+  // Before anything is said: whoever reads that it is up may tell it to stop.
+  onStopSignal(
+    async signal => {
+      const { calls } = running.status();
+      if (!c.json)
+        c.print(
+          calls === 0
+            ? `${signal}: ending.`
+            : `${signal}: no new calls; ending when the ${calls} under way have ended (once more: at once).`,
+        );
+      await running.stop(withinMs);
+    },
+    { withinMs: withinMs + GRACE_MS },
+  );
+
+  const status = running.status();
+  if (c.json) c.print(JSON.stringify({ ...status, admin: running.adminUrl, demo: running.demo }));
+  else c.print(welcome(running, status, c, Math.round(performance.now() - began)));
+  await new Promise<void>(() => {});
   return 0;
 };
 

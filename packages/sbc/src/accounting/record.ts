@@ -1,65 +1,5 @@
 import type { Reason } from '@drawbridge/core';
-import type { CallEvent } from './events.js';
-
-/** Where lines go: an append stream of the shell's. */
-export interface LineSink {
-  write(line: string, done: (error: Error | undefined) => void): void;
-}
-
-/** Lines waiting for the disk at most; more are counted and lost, since calls go on whatever the disk does. */
-export const CDR_QUEUE = 10_000;
-
-/** Call detail records as JSON lines, one per call, in the order in which the calls ended. */
-export class CdrWriter {
-  readonly #sink: LineSink;
-  readonly #cap: number;
-  readonly #onTrouble: (sentence: string) => void;
-  #waiting = 0;
-  #written = 0;
-  #lost = 0;
-  #failing = false;
-
-  constructor(o: { readonly cap?: number }, m: { readonly sink: LineSink; onTrouble(sentence: string): void }) {
-    this.#cap = o.cap ?? CDR_QUEUE;
-    this.#sink = m.sink;
-    this.#onTrouble = m.onTrouble;
-  }
-
-  get written(): number {
-    return this.#written;
-  }
-
-  /** Records that never reached the disk. */
-  get lost(): number {
-    return this.#lost;
-  }
-
-  write(record: object): void {
-    if (this.#waiting >= this.#cap) {
-      this.#lost++;
-      this.#trouble('the disk is too slow for the call records');
-      return;
-    }
-    this.#waiting++;
-    this.#sink.write(`${JSON.stringify(record)}\n`, error => {
-      this.#waiting--;
-      if (error === undefined) {
-        this.#written++;
-        this.#failing = false;
-        return;
-      }
-      this.#lost++;
-      this.#trouble(`call records can't be written (${error.message}): make room or correct cdr.file`);
-    });
-  }
-
-  /** One line per spell of trouble, not one per record. */
-  #trouble(sentence: string): void {
-    if (this.#failing) return;
-    this.#failing = true;
-    this.#onTrouble(sentence);
-  }
-}
+import type { CallEvent } from '../events.js';
 
 export interface CallRecord {
   readonly call: string;
@@ -86,6 +26,15 @@ export interface CallRecord {
     readonly sent: number;
     readonly lost: number;
     readonly jitterMs: number;
+    /** 1 … 4.5, of what arrived here from that leg; null without RTP. */
+    readonly mos: number | null;
+    /** What the leg's own RTCP said of what it heard; null when it said nothing. */
+    readonly reported: {
+      readonly lost: number;
+      readonly worstLossPercent: number;
+      readonly jitterMs: number;
+      readonly roundTripMs: number | null;
+    } | null;
   }[];
 }
 
@@ -114,6 +63,16 @@ export function callRecord(e: Extract<CallEvent, { kind: 'call-ended' }>, wall: 
       sent: m.counters.sent,
       lost: m.counters.lost,
       jitterMs: Math.round(m.counters.jitterMs * 10) / 10,
+      mos: m.mos ?? null,
+      reported:
+        m.reported === undefined
+          ? null
+          : {
+              lost: m.reported.lost,
+              worstLossPercent: m.reported.worstLossPercent,
+              jitterMs: m.reported.jitterMs,
+              roundTripMs: m.reported.roundTripMs ?? null,
+            },
     })),
   };
 }

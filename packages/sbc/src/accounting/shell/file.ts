@@ -1,6 +1,6 @@
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { LineSink } from '../cdr.js';
+import type { LineSink } from '../ledger.js';
 
 /** Lines of this long share one write: what a crash of the machine could lose anyway. */
 const GATHER_MS = 20;
