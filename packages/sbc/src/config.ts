@@ -4,6 +4,7 @@ import * as z from 'zod';
 import { cdrConfig } from './accounting/config.js';
 import { hepConfig } from './hep/config.js';
 import { dnsSection, nextHopUri } from './locate/config.js';
+import { scaleSchema } from './registrar/config.js';
 
 /** A duration with a default; the key may be missing. */
 const span = (fallback: string) => duration().prefault(fallback);
@@ -77,6 +78,7 @@ export const configSchema = z
         /** Forwarded REGISTERs per second that unproven sources share, and how many may be under way. */
         unprovenRate: count(100),
         unprovenPending: count(500),
+        ...scaleSchema,
       })
       .prefault({}),
     auth: z

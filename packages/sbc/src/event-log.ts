@@ -30,6 +30,13 @@ export class EventLog {
         return this.#log.info(bindingFields(e.binding), 'registration moved to another flow');
       case 'binding-ended':
         return this.#log.info({ ...bindingFields(e.binding), why: e.why }, 'registration ended');
+      case 'binding-grace':
+        return this.#log.warn(
+          bindingFields(e.binding),
+          e.what === 'began'
+            ? 'registration kept although its upstream is silent'
+            : 'registration needs no grace any more',
+        );
       case 'rejected':
         return this.#rejected(now, e);
       case 'call-ended':

@@ -4,6 +4,7 @@ import type { Metrics } from '@drawbridge/service';
 import type { FlowTable, StreamListener, Transactions } from '@drawbridge/sip';
 import type { UdpListener } from 'node-dgram-raw';
 import type { RealmListener } from './realms.js';
+import { registerLeaseMetrics } from './registrar/metrics.js';
 import type { Registrar } from './registrar/registrar.js';
 import type { Subscribers } from './subscribers.js';
 
@@ -92,6 +93,7 @@ export function registerMetrics(metrics: Metrics, s: MetricsSources): void {
   metrics.gaugeFrom('drawbridge_store_waiting', 'Batches on their way to the store', [], () => [
     [NONE, s.store.waiting],
   ]);
+  registerLeaseMetrics(metrics, s.registrar.leases);
   listenerMetrics(metrics, s);
   relayMetrics(metrics, s.relay);
 }

@@ -451,7 +451,7 @@ t.test('in a dialog of an upstream’s subscriber: a phone moves by registering 
 });
 
 t.test('an upstream domain: the REGISTER passes, the digest end to end, the contact is ours', async t => {
-  const w = new World();
+  const w = new World({ config: { registrar: { upstreamExpires: false } } });
   w.receive(
     w.request({
       ...UPSTREAM,

@@ -1,5 +1,6 @@
 import { type Mono, own, Waiting } from '@drawbridge/core';
 import type { Flow } from '@drawbridge/sip';
+import type { Lease } from './lease.js';
 
 /**
  * One contact of an address-of-record (RFC 3261 §10), and the flow it was seen on: the only way back to it.
@@ -30,6 +31,8 @@ export class Binding extends Waiting {
   /** RFC 3327: Path values of a trusted edge, in order. */
   path: readonly string[];
   userAgent: string;
+  /** What the upstream has granted, while the phone refreshes with us. */
+  lease: Lease | undefined;
   readonly #gone: (now: Mono, b: Binding) => void;
 
   constructor(made: BindingFields, onExpiry: (now: Mono, b: Binding) => void) {
@@ -50,6 +53,7 @@ export class Binding extends Waiting {
     this.regId = made.regId;
     this.path = made.path;
     this.userAgent = own(made.userAgent);
+    this.lease = made.lease;
     this.#gone = onExpiry;
   }
 
@@ -65,6 +69,7 @@ export class Binding extends Waiting {
     this.regId = by.regId;
     this.path = by.path;
     this.userAgent = kept(this.userAgent, by.userAgent);
+    this.lease = by.lease;
   }
 
   override onDue(now: Mono): void {
@@ -96,4 +101,5 @@ export interface BindingFields {
   readonly regId: number;
   readonly path: readonly string[];
   readonly userAgent: string;
+  readonly lease?: Lease | undefined;
 }

@@ -4,11 +4,14 @@ import type { StoreJournal } from '../journal.js';
 import type { Realms } from '../realms.js';
 import type { StoreWrite } from '../store/store.js';
 import { Binding, type BindingFields } from './binding.js';
+import type { Lease } from './lease.js';
 import { readRecord, writeRecord } from './record.js';
 
 export type BindingEvent =
   | { readonly kind: 'binding-made'; readonly binding: Binding }
   | { readonly kind: 'binding-refreshed' | 'binding-moved'; readonly binding: Binding; readonly sameCallId: boolean }
+  /** The upstream doesn't answer for it any more: we do. */
+  | { readonly kind: 'binding-grace'; readonly binding: Binding; readonly what: 'began' | 'ended' }
   | { readonly kind: 'binding-ended'; readonly binding: Binding; readonly why: 'removed' | 'expired' | 'flow-gone' };
 
 export interface BindingsModules {
@@ -17,6 +20,8 @@ export interface BindingsModules {
   readonly wheel: TimerWheel;
   readonly journal: StoreJournal;
   wall(): number;
+  /** What an upstream granted before a restart. */
+  leased(until: Mono, granted: number, user: string): Lease;
   onEvent(now: Mono, e: BindingEvent): void;
 }
 
@@ -119,7 +124,9 @@ export class Bindings {
         continue;
       }
       flow.proven = true;
-      const b = new Binding({ ...r.fields, flow, expires: now + left, registered: now }, this.#expire);
+      const lease =
+        r.lease === undefined ? undefined : this.#m.leased(now + (r.lease[0] - wall), r.lease[1], r.lease[2]);
+      const b = new Binding({ ...r.fields, flow, expires: now + left, registered: now, lease }, this.#expire);
       this.#link(b);
       restored(b);
       kept++;

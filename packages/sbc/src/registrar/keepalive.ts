@@ -71,6 +71,7 @@ export class Keepalive {
 
   onBinding(now: Mono, e: BindingEvent): void {
     if (e.kind === 'binding-ended') return this.#end(e.binding);
+    if (e.kind === 'binding-grace') return;
     const known = this.#pingers.get(e.binding);
     if (known === undefined) return this.#begin(now, e.binding);
     const moved = e.kind === 'binding-moved';

@@ -27,10 +27,13 @@ const record = z.object({
   regId: z.number(),
   path: z.array(z.string()),
   userAgent: z.string(),
+  /** Wall clock until when the upstream granted, how much that was (ms), and to which digest user. */
+  lease: z.tuple([z.number(), z.number(), z.string()]).optional(),
 });
 
 export interface StoredBinding {
-  readonly fields: Omit<BindingFields, 'flow' | 'expires' | 'registered'>;
+  readonly fields: Omit<BindingFields, 'flow' | 'expires' | 'registered' | 'lease'>;
+  readonly lease: readonly [until: number, granted: number, user: string] | undefined;
   readonly realm: string;
   readonly transport: Transport;
   readonly bind: string;
@@ -60,12 +63,13 @@ const FIELDS = [
   'regId',
   'path',
   'userAgent',
+  'lease',
 ] as const satisfies readonly (keyof z.infer<typeof record>)[];
 
 /** A list in the order of `FIELDS`: without the names it takes little more than half the room, and half the time. */
 export function writeRecord(b: Binding, listener: RealmListener, expiresAt: number): StoreValue {
-  const { flow } = b;
-  return [
+  const { flow, lease } = b;
+  const fields: StoreValue[] = [
     1,
     b.aor,
     b.domain,
@@ -87,6 +91,8 @@ export function writeRecord(b: Binding, listener: RealmListener, expiresAt: numb
     b.path,
     b.userAgent,
   ];
+  if (lease !== undefined) fields.push([Math.round(expiresAt + lease.until - b.expires), lease.granted, lease.user]);
+  return fields;
 }
 
 /** Undefined for a record that another version wrote or nobody can read. Earlier ones were objects with the same names. */
@@ -112,6 +118,7 @@ export function readRecord(value: unknown): StoredBinding | undefined {
       path: r.path.length === 0 ? NO_PATH : r.path,
       userAgent: r.userAgent,
     },
+    lease: r.lease,
     realm: r.realm,
     transport: r.transport,
     bind: r.bind,

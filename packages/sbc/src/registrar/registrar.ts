@@ -9,6 +9,7 @@ import type { StoreWrite } from '../store/store.js';
 import type { Binding } from './binding.js';
 import { type BindingEvent, Bindings } from './bindings.js';
 import { Keepalive } from './keepalive.js';
+import { Leases, makeLease } from './lease.js';
 import { registerLocal } from './local.js';
 import { UpstreamRegistrar } from './upstream.js';
 
@@ -37,6 +38,7 @@ export interface RegistrarModules {
 export class Registrar {
   readonly bindings: Bindings;
   readonly keepalive: Keepalive;
+  readonly leases: Leases;
   readonly #o: RegistrarOptions;
   readonly #m: RegistrarModules;
   readonly #upstream: UpstreamRegistrar;
@@ -45,14 +47,20 @@ export class Registrar {
     this.#o = options;
     this.#m = modules;
     this.keepalive = new Keepalive(options.keepalive, modules);
+    this.leases = new Leases(options.registrar, {
+      random: modules.random,
+      onGrace: (now, binding, what) => modules.onEvent(now, { kind: 'binding-grace', binding, what }),
+    });
     this.bindings = new Bindings({
       ...modules,
+      leased: (until, granted, user) => makeLease(until, granted, user, modules.random),
       onEvent: (now, e) => {
         this.keepalive.onBinding(now, e);
+        if (e.kind === 'binding-ended' && e.binding.lease !== undefined) this.leases.settled(now, e.binding);
         if (e.kind !== 'binding-refreshed') modules.onEvent(now, e);
       },
     });
-    this.#upstream = new UpstreamRegistrar(options, modules, this.bindings);
+    this.#upstream = new UpstreamRegistrar(options, modules, this.bindings, this.leases);
   }
 
   /** A REGISTER that passed authentication, its server transaction open: answered through `st`, now, after the commit or after the upstream's reply. */

@@ -24,6 +24,8 @@ import type { NextHop } from '../locate/hop-list.js';
 import type { StoreWrite } from '../store/store.js';
 import { type Binding, NO_PATH } from './binding.js';
 import type { Bindings } from './bindings.js';
+import { Budget } from './budget.js';
+import { type Leases, userOf } from './lease.js';
 import type { RegistrarModules, RegistrarOptions } from './registrar.js';
 import {
   contactLines,
@@ -41,6 +43,10 @@ const DERIVED_CHARS = 24;
 const ANSWER_WITHIN_MS = 28_000;
 /** Of the hops that share this time; more would get too little of it. */
 const MOST_TRIES = 4;
+/** What the phone needs to answer a challenge, on top. */
+const HOLD_MS = 4000;
+/** Answers that say that the upstream is not there, rather than what it thinks of the phone. */
+const FAILURES: ReadonlySet<number> = new Set([408, 503, 504]);
 /** Sources with a proven return path get so much more than those without. */
 const PROVEN_FACTOR = 10;
 
@@ -59,12 +65,14 @@ export class UpstreamRegistrar {
   readonly #provenBudget: Budget;
   /** Digest realm of each upstream domain, as its own challenges name it. */
   readonly #realms = new Map<string, string>();
+  readonly #leases: Leases;
   #pending = 0;
 
-  constructor(options: RegistrarOptions, modules: RegistrarModules, bindings: Bindings) {
+  constructor(options: RegistrarOptions, modules: RegistrarModules, bindings: Bindings, leases: Leases) {
     this.#o = options;
     this.#m = modules;
     this.#bindings = bindings;
+    this.#leases = leases;
     this.#budget = new Budget(options.registrar.unprovenRate);
     this.#provenBudget = new Budget(options.registrar.unprovenRate * PROVEN_FACTOR);
   }
@@ -106,8 +114,15 @@ export class UpstreamRegistrar {
       return refuse({ status: 403, reason: 'too-many-contacts' });
     if (m.maxForwards === 0) return refuse({ status: 483, reason: 'too-many-hops' });
 
+    const known = this.#bindings.of(target.aor);
+    const refreshed =
+      known.length === 0 || inbound.echoed === true ? undefined : this.#leases.refreshed(m, st.flow, known, wanted);
+    if (refreshed !== undefined) {
+      const by = this.#leases.answers(now, target.aor, domain.name, refreshed);
+      if (by !== undefined) return this.#refresh(now, st, wanted.cseq, wanted.contacts, refreshed, by, tx);
+      this.#hold(now, refreshed);
+    }
     const aor = own(target.aor);
-    const known = this.#bindings.of(aor);
     const contacts = wanted.contacts.map((c): Mapped => {
       const binding = known.find(b => sameContact(b, c));
       return {
@@ -128,6 +143,7 @@ export class UpstreamRegistrar {
     const echoed = inbound.echoed === true;
     if (echoed) st.flow.proven = true;
     this.#pending++;
+    this.#leases.sent(aor);
     new Relayed(
       this,
       {
@@ -150,8 +166,10 @@ export class UpstreamRegistrar {
         // One Call-ID of ours for each of theirs, rising with the same CSeq: the upstream's own rule of order holds.
         callId: this.#derive(`call-id ${aor} ${m.callId}`),
         maxForwards: m.maxForwards < 0 ? 70 : m.maxForwards - 1,
-        carried: carried(m, !echoed),
+        carried: carried(m, !echoed, wanted.wildcard || !this.#leases.on),
         echoed,
+        user: echoed ? '' : userOf(m),
+        refreshed,
       },
       now,
     ).next(now, tx);
@@ -166,7 +184,8 @@ export class UpstreamRegistrar {
     if (r.wanted.wildcard) headers += headerLine('Contact', '*');
     for (const c of r.contacts) {
       const q = c.wanted.q === 1 ? '' : `;q=${c.wanted.q}`;
-      const expires = c.wanted.explicit ? `;expires=${c.wanted.seconds}` : '';
+      const seconds = this.#leases.asked(r.domain.name, c.wanted.seconds);
+      const expires = c.wanted.explicit || this.#leases.on ? `;expires=${seconds}` : '';
       headers += headerLine('Contact', `<${ourContact(c.opaque, hop)}>${q}${expires}`);
     }
     const first = r.contacts[0];
@@ -193,17 +212,25 @@ export class UpstreamRegistrar {
   /** @internal The upstream's final answer, put back into the phone's terms. */
   answered(now: Mono, r: RelayedParts, m: MessageView, tx: Tx): void {
     this.#pending--;
+    const failed = FAILURES.has(m.status);
+    this.#leases.came(now, r.aor, r.domain.name, failed);
+    if (failed && this.#bridged(now, r, tx)) return;
     if (hasToken(m.list(H.supported), 'path')) this.#pathTo.add(r.domain.name);
     if (m.status >= 200 && m.status < 300) return this.#accepted(now, r, m, tx);
     let headers = '';
     if (m.status === 401 || m.status === 407) {
       this.#learnRealm(r.domain.name, m);
       const mark = r.echoed ? stale : undefined;
+      if (r.user !== '' && !/\bstale[ \t]*=[ \t]*"?true/i.test(m.get(H.wwwAuthenticate))) this.#refused(now, r, false);
       headers =
         copy(m, H.wwwAuthenticate, 'WWW-Authenticate', mark) + copy(m, H.proxyAuthenticate, 'Proxy-Authenticate', mark);
     }
-    if (m.status === 423) headers = copy(m, H.minExpires, 'Min-Expires');
-    else if (m.status === 500 || m.status === 503) headers = copy(m, H.retryAfter, 'Retry-After');
+    if (m.status === 403) this.#refused(now, r, true);
+    if (m.status === 423) {
+      headers = copy(m, H.minExpires, 'Min-Expires');
+      this.#leases.tooBrief(r.domain.name, parseExpires(m.get(H.minExpires)) ?? 0);
+    }
+    if (m.status === 500 || m.status === 503) headers = copy(m, H.retryAfter, 'Retry-After');
     // RFC 3261 §16.7 step 6: the upstream's 503 says nothing about us.
     const status = m.status === 503 ? 500 : m.status;
     r.st.reply(
@@ -217,6 +244,8 @@ export class UpstreamRegistrar {
   /** @internal No hop answered, or none was known. */
   unanswered(now: Mono, r: RelayedParts, tried: boolean, tx: Tx): void {
     this.#pending--;
+    this.#leases.came(now, r.aor, r.domain.name, true);
+    if (this.#bridged(now, r, tx)) return;
     const headers = headerLine('Retry-After', '10');
     r.st.reply(now, tried ? 504 : 503, { headers, reason: tried ? 'next-hop-down' : 'unresolvable' }, tx);
   }
@@ -245,12 +274,15 @@ export class UpstreamRegistrar {
     if (r.wanted.wildcard) for (const b of [...this.#bindings.of(r.aor)]) remove(b);
     for (const { wanted: c, opaque } of r.contacts) {
       const known = this.#bindings.byOpaque(opaque);
+      // A younger REGISTER of the same phone has been answered meanwhile.
+      if (known !== undefined && known.callId === r.wanted.callId && known.cseq > r.wanted.cseq) continue;
       const said = listed.get(opaque);
       const seconds = said === -1 ? c.seconds : (said ?? 0);
       if (seconds <= 0 || c.seconds === 0) {
         remove(known);
         continue;
       }
+      const granted = Math.min(seconds, 86_400 * 7);
       if (known === undefined && this.#bindings.size >= this.#o.registrar.maxBindings) {
         this.#m.counts.add('binding-limit');
         continue;
@@ -263,7 +295,7 @@ export class UpstreamRegistrar {
         contact: c.contact,
         params: c.params,
         flow,
-        expires: now + Math.min(seconds, 86_400 * 7) * 1000,
+        expires: now + this.#leases.told(c, flow, c.seconds, granted * 1000) * 1000,
         registered: now,
         q: c.q,
         callId: r.wanted.callId,
@@ -272,8 +304,12 @@ export class UpstreamRegistrar {
         regId: c.regId,
         path: NO_PATH,
         userAgent: r.wanted.userAgent,
+        lease: this.#leases.granted(now, granted, r.user),
       };
+      if (known !== undefined) this.#leases.settled(now, known);
       if (known === undefined) {
+        // The stream closed while the upstream thought.
+        if (!flow.alive) continue;
         refreshOnly = false;
         this.#bindings.add(now, fields, batch);
       } else if (this.#bindings.refresh(now, known, fields, batch)) refreshOnly = false;
@@ -294,6 +330,69 @@ export class UpstreamRegistrar {
     this.#m.counts.add('ask-limit');
     this.#m.journal.put(batch);
     r.st.reply(now, 200, { headers }, tx);
+  }
+
+  /** A refresh that its upstream needn't hear of, or can't. */
+  #refresh(
+    now: Mono,
+    st: ServerTransaction,
+    cseq: number,
+    asked: readonly { readonly seconds: number }[],
+    bindings: readonly Binding[],
+    by: 'lease' | 'grace',
+    tx: Tx,
+  ): void {
+    const batch: StoreWrite[] = [];
+    for (const [i, b] of bindings.entries()) {
+      if (b.lease === undefined) continue;
+      const end = by === 'lease' && b.lease.until > now ? b.lease.until : this.#leases.end(b);
+      const seconds = this.#leases.told(b, b.flow, asked[i]?.seconds ?? 0, end - now);
+      b.cseq = cseq;
+      b.expires = now + seconds * 1000;
+      if (by === 'grace') this.#leases.bridge(now, b);
+      this.#bindings.refresh(now, b, b, batch);
+    }
+    if (by === 'grace') this.#leases.counts.bridged++;
+    else this.#leases.counts.local++;
+    this.#m.journal.put(batch);
+    st.reply(now, 200, { headers: contactLines(now, this.#bindings.of(bindings[0]?.aor ?? '')) }, tx);
+  }
+
+  /** A phone refreshes in time; that the upstream thinks for long must not cost it its binding. */
+  #hold(now: Mono, bindings: readonly Binding[]): void {
+    for (const b of bindings) {
+      const until = Math.min(now + ANSWER_WITHIN_MS + HOLD_MS, this.#leases.end(b));
+      if (b.expires >= until) continue;
+      b.expires = until;
+      this.#m.wheel.arm(b, until);
+    }
+  }
+
+  /** Whether the phone has its 200 although the upstream failed. */
+  #bridged(now: Mono, r: RelayedParts, tx: Tx): boolean {
+    const kept = r.refreshed ?? [];
+    const bridges = (b: Binding): boolean =>
+      this.#bindings.byOpaque(b.opaque) === b && b.flow === r.st.flow && b.flow.alive && this.#leases.end(b) > now;
+    if (kept.length === 0 || !kept.every(bridges)) return false;
+    this.#refresh(
+      now,
+      r.st,
+      Math.max(r.wanted.cseq, ...kept.map(b => b.cseq)),
+      r.contacts.map(c => c.wanted),
+      kept,
+      'grace',
+      tx,
+    );
+    return true;
+  }
+
+  /** The upstream says no to a phone that it knew: with its last word the binding ends. */
+  #refused(now: Mono, r: RelayedParts, final: boolean): void {
+    const kept = (r.refreshed ?? []).filter(b => this.#bindings.byOpaque(b.opaque) === b);
+    if (kept.length === 0 || (!final && !this.#leases.refused(kept))) return;
+    const batch: StoreWrite[] = [];
+    for (const b of kept) this.#bindings.remove(now, b, 'removed', batch);
+    this.#m.journal.put(batch);
   }
 
   /** The same input gives the same name after a restart, so that an upstream never collects second contacts; nobody else can make it. */
@@ -322,6 +421,10 @@ interface RelayedParts {
   readonly maxForwards: number;
   readonly carried: string;
   readonly echoed: boolean;
+  /** Digest user name, '' without credentials. */
+  readonly user: string;
+  /** The bindings that it leaves as they are, when it does. */
+  readonly refreshed: readonly Binding[] | undefined;
 }
 
 /** One REGISTER on its way over the next hops of its domain, in order (RFC 3263 §4.3). */
@@ -370,26 +473,6 @@ class Relayed implements ClientUser {
   }
 }
 
-/** Shared, refilled by the clock, one second's worth deep. */
-class Budget {
-  readonly #perSecond: number;
-  #left: number;
-  #at: Mono = 0;
-
-  constructor(perSecond: number) {
-    this.#perSecond = perSecond;
-    this.#left = perSecond;
-  }
-
-  take(now: Mono): boolean {
-    this.#left = Math.min(this.#perSecond, this.#left + ((now - this.#at) * this.#perSecond) / 1000);
-    this.#at = now;
-    if (this.#left < 1) return false;
-    this.#left--;
-    return true;
-  }
-}
-
 function ourContact(opaque: string, hop: NextHop): string {
   return `sip:${opaque}@${hop.listener.sentBy}${hop.transport === 'tcp' ? ';transport=tcp' : ''}`;
 }
@@ -402,11 +485,11 @@ function bare(uri: string | undefined, otherwise: string): string {
 }
 
 /** What of the phone's request goes on beside what is ours: credentials, interval, name of the product. Nothing else. */
-function carried(m: MessageView, credentials: boolean): string {
+function carried(m: MessageView, credentials: boolean, expires: boolean): string {
   const proof = credentials
     ? copy(m, H.authorization, 'Authorization') + copy(m, H.proxyAuthorization, 'Proxy-Authorization')
     : '';
-  return proof + copy(m, H.expires, 'Expires') + copy(m, H.userAgent, 'User-Agent');
+  return proof + (expires ? copy(m, H.expires, 'Expires') : '') + copy(m, H.userAgent, 'User-Agent');
 }
 
 /** The phone has just answered a nonce of ours: its user needn't be asked for the password again (RFC 7616 §3.3). */
