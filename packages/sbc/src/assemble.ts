@@ -7,6 +7,7 @@ import { Border } from './border.js';
 import type { Config } from './config.js';
 import type { Domain, Domains } from './domains.js';
 import { Outbox } from './events.js';
+import { IdentityPolicy } from './identity/policy.js';
 import { StoreJournal } from './journal.js';
 import type { Realms } from './realms.js';
 import { Registrar } from './registrar/registrar.js';
@@ -104,9 +105,10 @@ export function assemble(config: Config, parts: Parts): Assembled {
     },
   );
   const digests = new Digests(config, parts.keys.nonce, { random, wall });
+  const identity = new IdentityPolicy(config, domains);
   const authenticator = new Authenticator(
     { auth: config.auth, methods: config.methods },
-    { digestOf: d => digests.of(d), domains, registrar, subscribers },
+    { digestOf: d => digests.of(d), domains, registrar, subscribers, identity },
   );
   const border = new Border(
     { calls: config.calls, methods: config.methods, key: parts.keys.tag, index: 0 },
@@ -119,6 +121,7 @@ export function assemble(config: Config, parts: Parts): Assembled {
       registrar,
       authenticator,
       subscribers,
+      identity,
       relay,
       random,
       counts,

@@ -3,6 +3,7 @@ import { duration } from '@drawbridge/service';
 import * as z from 'zod';
 import { cdrConfig } from './accounting/config.js';
 import { hepConfig } from './hep/config.js';
+import { identityConfig, realmHeaders } from './identity/config.js';
 import { dnsSection, nextHopUri } from './locate/config.js';
 import { scaleSchema } from './registrar/config.js';
 
@@ -49,6 +50,7 @@ const realm = z.strictObject({
     .prefault({}),
   advertise: perFamily.default([]),
   networks: z.array(network).min(1).default(['0.0.0.0/0', '::/0']),
+  headers: realmHeaders,
 });
 
 const algorithms = z.array(z.enum(['SHA-512-256', 'SHA-256', 'MD5'])).min(1);
@@ -94,6 +96,7 @@ export const configSchema = z
         trustRegisteredFlow: z.boolean().default(false),
       })
       .prefault({}),
+    identity: identityConfig,
     keepalive: z.strictObject({ min: span('15s'), max: span('180s'), start: span('30s') }).prefault({}),
     calls: z
       .strictObject({

@@ -9,6 +9,7 @@ import type { Subscription } from './call/subscription.js';
 import type { Config } from './config.js';
 import type { Domains } from './domains.js';
 import type { Outbox } from './events.js';
+import type { IdentityPolicy } from './identity/policy.js';
 import type { StoreJournal } from './journal.js';
 import type { Realms } from './realms.js';
 import type { Registrar } from './registrar/registrar.js';
@@ -33,6 +34,7 @@ export interface ShardModules {
   readonly registrar: Registrar;
   readonly authenticator: Authenticator;
   readonly subscribers: Subscribers;
+  readonly identity: IdentityPolicy;
   readonly relay: MediaRelay;
   readonly random: Random;
   readonly counts: ReasonCounts;

@@ -1,7 +1,8 @@
 import { H, MessageView } from '@drawbridge/sip';
 import t from 'tap';
 import { bodyCrosses, crossingNames } from '../src/hide/allow.js';
-import { ALLOW_LINE, hide, outerParty } from '../src/hide/hide.js';
+import { ALLOW_LINE, hide } from '../src/hide/hide.js';
+import { outerParty } from '../src/hide/party.js';
 import { BorderWorld, CORE_UDP, PBX, talking, type Wire } from './harness.js';
 
 /** What an inner side must not show to the other: each string is put into what that side says, and looked for in what leaves. */
@@ -273,7 +274,8 @@ t.test('the list of what crosses is short and names no address', async t => {
 const OPEN =
   `Expires, Min-Expires, Privacy, Event, Subscription-State, Allow-Events, Retry-After, Subject, Date, Accept,
   Accept-Encoding, Accept-Language, Content-Encoding, Content-Language, Content-Disposition, MIME-Version, Organization, Priority,
-  SIP-ETag, SIP-If-Match, User-to-User, Info-Package, Recv-Info, Answer-Mode, Request-Disposition, Suppress-If-Match, Unsupported`
+  SIP-ETag, SIP-If-Match, User-to-User, Info-Package, Recv-Info, Answer-Mode, Request-Disposition, Suppress-If-Match, Unsupported,
+  Geolocation, Geolocation-Routing, Geolocation-Error, Content-ID`
     .split(',')
     .map(name => name.trim())
     .sort();

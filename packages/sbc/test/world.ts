@@ -27,6 +27,7 @@ import {
 import { Authenticator } from '../src/authenticate/authenticator.js';
 import { type Config, configSchema, freezeConfig } from '../src/config.js';
 import { Domains } from '../src/domains.js';
+import { IdentityPolicy } from '../src/identity/policy.js';
 import { type Inbound, NOBODY } from '../src/inbound.js';
 import { StoreJournal } from '../src/journal.js';
 import { HopList } from '../src/locate/hop-list.js';
@@ -185,7 +186,13 @@ export class World {
     );
     this.authenticator = new Authenticator(
       { auth: this.config.auth, methods: this.config.methods },
-      { digestOf: () => digest, domains: this.domains, registrar: this.registrar, subscribers: this.subscribers },
+      {
+        digestOf: () => digest,
+        domains: this.domains,
+        registrar: this.registrar,
+        subscribers: this.subscribers,
+        identity: new IdentityPolicy(this.config, this.domains),
+      },
     );
     this.#tx = {
       text: (via, to, j, text) => {

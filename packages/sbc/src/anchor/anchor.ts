@@ -8,6 +8,8 @@ export const SDP = 'application/sdp';
 /** What a message's body becomes on the other leg. `role` is what the offer/answer machine made of it. */
 export interface Anchored {
   readonly body: string;
+  /** Of `body`; '' when there is none. */
+  readonly contentType: string;
   readonly role: SdpRole;
 }
 
@@ -30,7 +32,7 @@ export function anchor(from: Leg, to: Leg, m: MessageView, carrier: Carrier): An
   const role = from.oa.note('in', carrier, present);
   if (!isRole(role)) return { status: role === 'glare' ? 491 : role === 'request-pending' ? 500 : 488, reason: role };
   to.oa.note('out', carrier, present && role !== 'none');
-  if (!present || role === 'none') return { body: '', role };
+  if (!present || role === 'none') return { body: '', contentType: '', role };
   const seenFrom = from.flow.address;
   const { media } = from.call;
   if (media === undefined) return { status: 488, reason: 'offer-answer-violation' };
@@ -39,10 +41,12 @@ export function anchor(from: Leg, to: Leg, m: MessageView, carrier: Carrier): An
     role === 'offer'
       ? media.offer(parts)
       : media.answer({ from: from.id, to: to.id, sdp: m.body, seenFrom, final: role === 'answer' });
-  if (!isRejected(out)) return { body: out, role };
+  if (!isRejected(out)) return { body: out, contentType: SDP, role };
   if (role === 'offer') to.oa.rollback();
   return { status: out.status, reason: out.rejected };
 }
+
+export const NO_BODY = { body: '', contentType: '' } as const;
 
 export function isAnchored(a: Anchored | NotAnchored): a is Anchored {
   return 'body' in a;

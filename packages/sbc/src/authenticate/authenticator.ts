@@ -1,7 +1,8 @@
 import { PASS, type Reason, reply, type Verdict } from '@drawbridge/core';
-import { type DigestServer, type Flow, H, headerLine, parseNameAddr } from '@drawbridge/sip';
+import { type DigestServer, escapeUser, type Flow, H, headerLine, parseNameAddr } from '@drawbridge/sip';
 import type { Config, MethodPolicy } from '../config.js';
 import type { Addressed, Domain, Domains, LocalDomain, UpstreamDomain } from '../domains.js';
+import type { IdentityPolicy } from '../identity/policy.js';
 import { type Identity, type Inbound, NOBODY, targetOf } from '../inbound.js';
 import type { Registrar } from '../registrar/registrar.js';
 import type { Subscribers } from '../subscribers.js';
@@ -12,6 +13,7 @@ export interface AuthenticatorModules {
   readonly domains: Domains;
   readonly registrar: Registrar;
   readonly subscribers: Subscribers;
+  readonly identity: IdentityPolicy;
 }
 
 export interface AuthenticatorOptions {
@@ -112,21 +114,70 @@ export class Authenticator {
     const { m, via, peer, j } = inbound;
     const from = parseNameAddr(m.get(H.from));
     const claimed = from === undefined ? undefined : this.#m.domains.address(from.uri);
-    if (claimed === undefined) return reply(403, 'unknown-domain');
+    if (claimed === undefined) return this.#unnamed(inbound, from?.uri ?? '');
     const flow = inbound.flow ?? this.#m.registrar.flowOf(via, peer, j);
     const registered = flow !== undefined && this.#m.registrar.owns(flow, claimed.aor);
     const { domain } = claimed;
     if (domain.kind === 'upstream') {
       // The upstream challenges the call itself; we only keep strangers from using it.
-      if (!registered && !this.#registeredAt(claimed.aor, inbound)) return reply(403, 'not-registered');
-      inbound.identity = subscriber(claimed);
-      return PASS;
+      if (registered || this.#registeredAt(claimed.aor, inbound)) {
+        inbound.identity = subscriber(claimed);
+        return PASS;
+      }
+      return this.#onFlow(inbound, claimed.aor) ? PASS : reply(403, 'not-registered');
     }
     if (registered && this.#o.auth.trustRegisteredFlow) {
       inbound.identity = subscriber(claimed);
       return PASS;
     }
-    return this.#prove(inbound, 'proxy', domain, user => user === claimed.user);
+    return this.#prove(inbound, 'proxy', domain, user => this.#maySay(user, domain, claimed.aor));
+  }
+
+  #maySay(user: string, domain: LocalDomain, claimed: string): boolean {
+    const { identity } = this.#m;
+    return identity.from !== 'match' || identity.owns(`${user}@${domain.name}`, claimed);
+  }
+
+  /**
+   * From names none of our domains: it is anonymous (RFC 3323 §4.1.1.3), a number or an address that is somebody's
+   * alias, or the operator doesn't mind. Who it is, is asked where he prefers to be known, where he is registered, or
+   * whom he calls.
+   */
+  #unnamed(inbound: Inbound, uri: string): Verdict {
+    const { identity, domains } = this.#m;
+    const { m } = inbound;
+    const claimed = identity.claimOf(uri);
+    const anonymous = claimed?.endsWith('@anonymous.invalid') === true;
+    if (!anonymous && identity.from === 'match' && (claimed === undefined || !identity.isAlias(claimed)))
+      return reply(403, 'unknown-domain');
+    const said = anonymous ? undefined : claimed;
+    const preferred = m.list(H.pPreferredIdentity).slice(0, 2);
+    const domain =
+      preferred.map(v => domains.address(parseNameAddr(v)?.uri ?? '')?.domain).find(d => d?.kind === 'local') ??
+      domains.lookup(targetOf(inbound)?.host ?? '') ??
+      domains.all.find(d => d.kind === 'local');
+    if (this.#onFlow(inbound, said)) return PASS;
+    if (domain?.kind !== 'local') return reply(403, 'not-registered');
+    return this.#prove(inbound, 'proxy', domain, user => said === undefined || this.#maySay(user, domain, said));
+  }
+
+  /**
+   * The one subscriber who has registered on this flow and may call himself so, where his flow is proof enough: with an
+   * upstream, which challenges him itself, or where the operator says that it is.
+   */
+  #onFlow(inbound: Inbound, claimed: string | undefined): boolean {
+    const { via, peer, j } = inbound;
+    const { registrar, domains, identity } = this.#m;
+    const flow = inbound.flow ?? registrar.flowOf(via, peer, j);
+    if (flow === undefined) return false;
+    const bindings = registrar.byFlow(flow);
+    const aor = bindings[0]?.aor;
+    if (aor === undefined || bindings.some(b => b.aor !== aor)) return false;
+    const own = domains.address(`sip:${escapeUser(aor.slice(0, aor.lastIndexOf('@')))}@${bindings[0]?.domain ?? ''}`);
+    if (own === undefined || (own.domain.kind === 'local' && !this.#o.auth.trustRegisteredFlow)) return false;
+    if (claimed !== undefined && identity.from === 'match' && !identity.owns(aor, claimed)) return false;
+    inbound.identity = subscriber(own);
+    return true;
   }
 
   /** A phone of this AoR has registered from this address, on whatever port. */

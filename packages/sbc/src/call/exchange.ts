@@ -7,9 +7,9 @@ import {
   type MessageView,
   type ServerTransaction,
 } from '@drawbridge/sip';
-import { anchor, hasSdp, isAnchored, SDP } from '../anchor/anchor.js';
+import { anchor, hasSdp, isAnchored } from '../anchor/anchor.js';
 import { bodyCrosses } from '../hide/allow.js';
-import { ALLOW_LINE, hide } from '../hide/hide.js';
+import { ALLOW_LINE, hide, type Trust } from '../hide/hide.js';
 import type { Inbound } from '../inbound.js';
 import { send, sendAck } from '../send/send.js';
 import type { Shard } from '../shard.js';
@@ -84,8 +84,7 @@ export class Exchange implements ClientUser {
       if (m.bodyEnd > m.bodyStart && !hasSdp(m)) return this.#answer(now, 415, 'sdp-unsupported', tx);
       const anchored = anchor(from, to, m, method === 'INVITE' ? 'INVITE' : 'UPDATE');
       if (!isAnchored(anchored)) return this.#answer(now, anchored.status, anchored.reason, tx);
-      body = anchored.body;
-      contentType = SDP;
+      ({ body, contentType } = anchored);
       this.#delayed = method === 'INVITE' && body === '';
     } else if (m.bodyEnd > m.bodyStart) {
       if (!bodyCrosses(method, m.contentType)) return this.#answer(now, 415, 'forbidden', tx);
@@ -98,7 +97,13 @@ export class Exchange implements ClientUser {
     const text = dialog.request(method, {
       via: to.via(branch),
       maxForwards: hopsLeft(m),
-      headers: (renegotiates ? ALLOW_LINE : '') + hide(m, { credentials: sharesUpstream(from, to), challenges: false }),
+      headers:
+        (renegotiates ? ALLOW_LINE : '') +
+        hide(m, {
+          credentials: sharesUpstream(from, to),
+          challenges: false,
+          across: shard.m.identity.crossing(from, to),
+        }),
       contact: renegotiates || method === 'SUBSCRIBE' || method === 'NOTIFY' ? to.contact : undefined,
       contentType,
       body,
@@ -123,8 +128,7 @@ export class Exchange implements ClientUser {
     if (this.method === 'UPDATE') {
       const anchored = anchor(this.to, this.from, m, 'UPDATE-2xx');
       if (!isAnchored(anchored)) return this.#answer(now, anchored.status, anchored.reason, tx);
-      body = anchored.body;
-      contentType = SDP;
+      ({ body, contentType } = anchored);
       this.from.call.renegotiated?.(now);
     } else if (m.bodyEnd > m.bodyStart && bodyCrosses(this.method, m.contentType)) {
       body = m.body;
@@ -132,7 +136,7 @@ export class Exchange implements ClientUser {
     }
     const contact =
       this.method === 'UPDATE' || this.method === 'SUBSCRIBE' ? headerLine('Contact', this.from.contact) : '';
-    this.#st.reply(now, m.status, { headers: contact + hide(m, NO_TRUST), contentType, body }, tx);
+    this.#st.reply(now, m.status, { headers: contact + hide(m, this.#trust(false)), contentType, body }, tx);
     if (this.#last) this.from.call.end(now, 'normal-clearing', this.from, tx);
   }
 
@@ -181,8 +185,8 @@ export class Exchange implements ClientUser {
       now,
       m.status,
       {
-        headers: headerLine('Contact', from.contact) + ALLOW_LINE + hide(m, NO_TRUST),
-        contentType: SDP,
+        headers: headerLine('Contact', from.contact) + ALLOW_LINE + hide(m, this.#trust(false)),
+        contentType: anchored.contentType,
         body: anchored.body,
       },
       tx,
@@ -202,15 +206,14 @@ export class Exchange implements ClientUser {
   #refused(now: Mono, m: MessageView, tx: Tx): void {
     const challenges = sharesUpstream(this.from, this.to);
     const status = statusAcross(m.status, challenges);
-    this.#failed(
-      now,
-      status,
-      'peer-rejected',
-      hide(m, { credentials: false, challenges: challenges && status === m.status }),
-      tx,
-    );
+    this.#failed(now, status, 'peer-rejected', hide(m, this.#trust(challenges && status === m.status)), tx);
     // RFC 3261 §12.2.1.2: these say that the dialog is gone at the other end.
     if (m.status === 481 || m.status === 408) this.from.call.end(now, 'peer-gone', this.to, tx);
+  }
+
+  /** For responses: from `to` back to `from`. */
+  #trust(challenges: boolean): Trust {
+    return { credentials: false, challenges, across: this.shard.m.identity.crossing(this.to, this.from) };
   }
 
   #lost(now: Mono, reason: Reason, tx: Tx): void {
@@ -243,8 +246,6 @@ export class Exchange implements ClientUser {
     this.#st.reply(now, status, { headers: headers + retry, reason }, tx);
   }
 }
-
-const NO_TRUST = { credentials: false, challenges: false } as const;
 
 /** RFC 3261 §14.2: a second INVITE before the first was answered, and one that crosses ours. */
 function overlap(from: Leg, to: Leg): { readonly status: number; readonly reason: Reason } | undefined {

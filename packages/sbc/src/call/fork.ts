@@ -7,9 +7,9 @@ import {
   headerLine,
   type MessageView,
 } from '@drawbridge/sip';
-import { anchor, isAnchored, SDP } from '../anchor/anchor.js';
+import { anchor, isAnchored, NO_BODY } from '../anchor/anchor.js';
 import type { Target } from '../decide/plan.js';
-import { ALLOW_LINE, hide } from '../hide/hide.js';
+import { ALLOW_LINE, hide, type Trust } from '../hide/hide.js';
 import { sendAck } from '../send/send.js';
 import type { Call } from './call.js';
 import { mint } from './identifier.js';
@@ -146,14 +146,14 @@ export class Fork implements ClientUser {
     if (m.toTag !== '' && callee.dialog === undefined) callee.dialog = this.#calleeDialog(m, callee.flow);
     this.#callerDialog();
     const anchored = anchor(callee, caller, m, '1xx');
-    const body = isAnchored(anchored) ? anchored.body : '';
+    const { body, contentType } = isAnchored(anchored) ? anchored : NO_BODY;
     call.invite.reply(
       now,
       m.status,
       {
         toTag: caller.localTag,
         headers: headerLine('Contact', caller.contact) + ALLOW_LINE + hide(m, this.#trust()),
-        contentType: SDP,
+        contentType,
         body,
       },
       tx,
@@ -199,7 +199,7 @@ export class Fork implements ClientUser {
       {
         toTag: caller.localTag,
         headers: headerLine('Contact', caller.contact) + ALLOW_LINE + hide(m, this.#trust()),
-        contentType: SDP,
+        contentType: anchored.contentType,
         body: anchored.body,
       },
       tx,
@@ -223,7 +223,7 @@ export class Fork implements ClientUser {
     this.callee.oa.note('in', 'non-2xx', false);
     this.#gone(
       now,
-      { status, headers: hide(m, { credentials: false, challenges: trust.challenges && status === m.status }) },
+      { status, headers: hide(m, { ...trust, challenges: trust.challenges && status === m.status }) },
       tx,
     );
   }
@@ -315,7 +315,10 @@ export class Fork implements ClientUser {
     return caller.dialog;
   }
 
-  #trust(): { readonly credentials: boolean; readonly challenges: boolean } {
-    return { credentials: false, challenges: sharesUpstream(this.caller, this.callee) };
+  /** For responses: from the callee to the caller. */
+  #trust(): Trust {
+    const { caller, callee, call } = this;
+    const across = call.shard.m.identity.crossing(callee, caller);
+    return { credentials: false, challenges: sharesUpstream(caller, callee), across };
   }
 }

@@ -1,6 +1,6 @@
 import { drop, type Mono, PASS, reply, type Tx, type Verdict } from '@drawbridge/core';
 import { headerLine, type MessageView, type ServerTransaction, type ServerUser } from '@drawbridge/sip';
-import { anchor, isAnchored, SDP } from '../anchor/anchor.js';
+import { anchor, isAnchored, NO_BODY } from '../anchor/anchor.js';
 import { ALLOW_LINE } from '../hide/hide.js';
 import type { Inbound } from '../inbound.js';
 import { sendAck } from '../send/send.js';
@@ -115,11 +115,11 @@ function passAnswer(shard: Shard, now: Mono, m: MessageView, leg: Leg, peer: Leg
   if (peer.inviteSeq === 0 || peer.dialog === undefined) return PASS;
   const { transactions } = shard.m;
   const anchored = anchor(leg, peer, m, 'ACK');
-  const body = isAnchored(anchored) ? anchored.body : '';
+  const { body, contentType } = isAnchored(anchored) ? anchored : NO_BODY;
   const text = peer.dialog.request('ACK', {
     via: peer.via(transactions.newBranch()),
     cseq: peer.inviteSeq,
-    contentType: SDP,
+    contentType,
     body,
   });
   peer.ack = sendAck(shard, now, peer, text, tx);

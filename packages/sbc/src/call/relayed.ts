@@ -11,12 +11,14 @@ import {
 } from '@drawbridge/sip';
 import type { Target } from '../decide/plan.js';
 import { bodyCrosses } from '../hide/allow.js';
-import { hide } from '../hide/hide.js';
-import type { Identity, Inbound } from '../inbound.js';
+import { hide, type Trust } from '../hide/hide.js';
+import { outerParties } from '../identity/headers.js';
+import type { Side } from '../identity/policy.js';
+import type { Inbound } from '../inbound.js';
 import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { mint } from './identifier.js';
-import { FAILOVER_MS, hopsLeft, outerParties } from './setup.js';
+import { FAILOVER_MS, hopsLeft } from './setup.js';
 import { rank, statusAcross } from './status.js';
 
 /** Only an INVITE can be cancelled (RFC 3261 §9.1), and only it is acknowledged. */
@@ -26,16 +28,16 @@ const RETRY = headerLine('Retry-After', '10');
 /** A request outside any dialog on its way to every target at once; the best final response goes back (RFC 3261 §16.7). */
 export class Relayed implements ClientUser {
   readonly #shard: Shard;
-  readonly #identity: Identity;
+  readonly #from: Side;
   readonly #method: string;
   readonly #challenges: boolean;
   #st: ServerTransaction | undefined = undefined;
   #open = 0;
   #best: { readonly status: number; readonly headers: string } | undefined = undefined;
 
-  private constructor(shard: Shard, identity: Identity, method: string, challenges: boolean) {
+  private constructor(shard: Shard, from: Side, method: string, challenges: boolean) {
     this.#shard = shard;
-    this.#identity = identity;
+    this.#from = from;
     this.#method = method;
     this.#challenges = challenges;
   }
@@ -49,7 +51,7 @@ export class Relayed implements ClientUser {
     const shared = targets.some(
       t => t.upstream !== undefined && identity.kind === 'subscriber' && identity.domain === t.upstream,
     );
-    const relayed = new Relayed(shard, identity, m.method, shared);
+    const relayed = new Relayed(shard, { identity, listener: shard.m.realms.listener(via) }, m.method, shared);
     const st = shard.m.transactions.openServer(now, m, flow, UNATTENDED, tx);
     if (st === undefined) return reply(503, 'transaction-limit', RETRY);
     relayed.#st = st;
@@ -61,8 +63,9 @@ export class Relayed implements ClientUser {
   #send(now: Mono, m: MessageView, target: Target, tx: Tx): void {
     const shard = this.#shard;
     const { transactions } = shard.m;
-    const identity = this.#identity;
-    const { from, to } = outerParties(shard, identity, target.identity, m);
+    const { identity } = this.#from;
+    const across = shard.m.identity.crossing(this.#from, target);
+    const { from, to } = outerParties(across, m);
     const credentials =
       target.upstream !== undefined && identity.kind === 'subscriber' && identity.domain === target.upstream;
     const branch = transactions.newBranch();
@@ -77,7 +80,7 @@ export class Relayed implements ClientUser {
       to,
       callId: mint(shard),
       cseq: 1,
-      headers: hide(m, { credentials, challenges: false }),
+      headers: hide(m, { credentials, challenges: false, across }),
       contentType: m.get(H.contentType),
       body: m.body,
     });
@@ -91,7 +94,7 @@ export class Relayed implements ClientUser {
   onResponse(now: Mono, ct: ClientTransaction, m: MessageView, tx: Tx): void {
     if (m.status < 200) return;
     if (m.status === 503 && this.#elsewhere(now, ct, tx)) return;
-    const trust = { credentials: false, challenges: this.#challenges };
+    const trust = this.#trust(ct, this.#challenges);
     if (m.status < 300) {
       const body = m.bodyEnd > m.bodyStart && bodyCrosses(this.#method, m.contentType);
       this.#st?.reply(
@@ -102,9 +105,15 @@ export class Relayed implements ClientUser {
       );
     } else {
       const status = statusAcross(m.status, this.#challenges);
-      this.#note(status, hide(m, { credentials: false, challenges: this.#challenges && status === m.status }));
+      this.#note(status, hide(m, this.#trust(ct, this.#challenges && status === m.status)));
     }
     this.#ended(now, tx);
+  }
+
+  /** For responses: from the target back. */
+  #trust(ct: ClientTransaction, challenges: boolean): Trust {
+    const across = this.#shard.m.identity.crossing(ct.tag as Target, this.#from);
+    return { credentials: false, challenges, across };
   }
 
   onTimeout(now: Mono, ct: ClientTransaction, tx: Tx): void {

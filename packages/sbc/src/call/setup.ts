@@ -3,7 +3,9 @@ import type { MediaSession } from '@drawbridge/media-relay';
 import { buildRequest, H, headerLine, type MessageView, parseNameAddr, parseUri } from '@drawbridge/sip';
 import { anchor, hasSdp, isAnchored, SDP } from '../anchor/anchor.js';
 import type { Onward, Target } from '../decide/plan.js';
-import { ALLOW_LINE, hide, outerParty } from '../hide/hide.js';
+import { ALLOW_LINE, hide } from '../hide/hide.js';
+import { outerParty } from '../hide/party.js';
+import { outerParties } from '../identity/headers.js';
 import type { Identity, Inbound } from '../inbound.js';
 import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
@@ -170,6 +172,7 @@ function inviteFork(call: Call, target: Target, m: MessageView, now: Mono, tx: T
   if (!isAnchored(anchored)) return call.refuse(now, anchored.status, anchored.reason, '', 'caller', tx);
 
   const { from, to } = fork.parties;
+  const across = shard.m.identity.crossing(caller, callee);
   const credentials =
     target.upstream !== undefined && call.identity.kind === 'subscriber' && call.identity.domain === target.upstream;
   const branch = transactions.newBranch();
@@ -184,8 +187,8 @@ function inviteFork(call: Call, target: Target, m: MessageView, now: Mono, tx: T
     callId: callee.callId,
     cseq: 1,
     contact: callee.contact,
-    headers: ALLOW_LINE + hide(m, { credentials, challenges: false }) + referredBy(shard, call.identity, m),
-    contentType: SDP,
+    headers: ALLOW_LINE + hide(m, { credentials, challenges: false, across }) + referredBy(shard, call.identity, m),
+    contentType: anchored.contentType,
     body: anchored.body,
   });
   fork.otherwise = target.otherwise;
@@ -239,21 +242,8 @@ function makeFork(call: Call, target: Target, m: MessageView): Fork {
   shard.traces.note(call.ref, callee.callId, callee.id);
   caller.join(shard);
   callee.join(shard);
-  const { from, to } = outerParties(shard, call.identity, target.identity, m);
+  const { from, to } = outerParties(shard.m.identity.crossing(caller, callee), m);
   return new Fork(call, caller, callee, { from, to, uri: target.uri });
-}
-
-/** From and To for the callee: names and domains stay, hosts that are none of ours become the domain of who they stand for. */
-export function outerParties(
-  shard: Shard,
-  from: Identity,
-  to: Identity,
-  m: MessageView,
-): { readonly from: string; readonly to: string } {
-  return {
-    from: outerParty(m.get(H.from), hostFor(shard, from), 'sip:anonymous@anonymous.invalid'),
-    to: outerParty(m.get(H.to), hostFor(shard, to), 'sip:anonymous@anonymous.invalid'),
-  };
 }
 
 /** RFC 3892: who asked for this request, as every party is shown. What proves it names hosts and stays here. */
@@ -261,13 +251,8 @@ export function referredBy(shard: Shard, from: Identity, m: MessageView): string
   if (!m.has(H.referredBy)) return '';
   return headerLine(
     'Referred-By',
-    outerParty(m.get(H.referredBy), hostFor(shard, from), 'sip:anonymous@anonymous.invalid'),
+    outerParty(m.get(H.referredBy), shard.m.identity.hostFor(from), 'sip:anonymous@anonymous.invalid'),
   );
-}
-
-/** Which host stands for another's: a domain of ours by its own name, or the domain of who speaks. */
-export function hostFor(shard: Shard, of: Identity): (host: string) => string {
-  return host => shard.m.domains.lookup(host)?.name ?? (of.kind === 'none' ? 'anonymous.invalid' : of.domain);
 }
 
 /** RFC 3261 §8.1.1.8: what opens a dialog says where its sender is reached, in a URI that a request can carry. */

@@ -13,12 +13,14 @@ import {
 } from '@drawbridge/sip';
 import type { Target } from '../decide/plan.js';
 import { hide } from '../hide/hide.js';
+import { outerParties } from '../identity/headers.js';
+import type { IdentityPolicy } from '../identity/policy.js';
 import type { Inbound } from '../inbound.js';
 import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { mint, mintRef } from './identifier.js';
 import { Leg, type LegOwner, sharesUpstream } from './leg.js';
-import { hasTarget, hopsLeft, outerParties } from './setup.js';
+import { hasTarget, hopsLeft } from './setup.js';
 import { statusAcross } from './status.js';
 
 /** RFC 6665 §3.1.1 leaves it to the event; nobody may hold state here for longer than this without a refresh. */
@@ -76,7 +78,8 @@ export function startSubscription(shard: Shard, inbound: Inbound, target: Target
   const st = flow === undefined ? undefined : shard.m.transactions.openServer(now, m, flow, opened, tx);
   if (st === undefined || flow === undefined) return reply(503, 'transaction-limit', RETRY);
 
-  const parties = outerParties(shard, identity, target.identity, m);
+  const across = shard.m.identity.crossing({ identity, listener: shard.m.realms.listener(via) }, target);
+  const parties = outerParties(across, m);
   const legs = { subscriber: undefined as Leg | undefined, notifier: undefined as Leg | undefined };
   const subscription = new Subscription(shard, mintRef(shard), owner => {
     const subscriber = new Leg({
@@ -124,9 +127,9 @@ export function startSubscription(shard: Shard, inbound: Inbound, target: Target
     callId: notifier.callId,
     cseq: 1,
     contact: notifier.contact,
-    headers: hide(m, { credentials: sharesUpstream(subscriber, notifier), challenges: false }),
+    headers: hide(m, { credentials: sharesUpstream(subscriber, notifier), challenges: false, across }),
   });
-  const user = new FirstSubscribe(subscription, st, subscriber, notifier, parties, target.uri);
+  const user = new FirstSubscribe(subscription, st, subscriber, notifier, parties, target.uri, shard.m.identity);
   if (send(shard, now, notifier, { method: 'SUBSCRIBE', text, branch, user }, tx) === undefined)
     user.fail(now, 503, RETRY, tx);
   return PASS;
@@ -140,6 +143,7 @@ class FirstSubscribe implements ClientUser {
   readonly #notifier: Leg;
   readonly #parties: { readonly from: string; readonly to: string };
   readonly #uri: string;
+  readonly #identity: IdentityPolicy;
 
   constructor(
     subscription: Subscription,
@@ -148,8 +152,10 @@ class FirstSubscribe implements ClientUser {
     notifier: Leg,
     parties: { readonly from: string; readonly to: string },
     uri: string,
+    identity: IdentityPolicy,
   ) {
     this.#uri = uri;
+    this.#identity = identity;
     this.#subscription = subscription;
     this.#st = st;
     this.#subscriber = subscriber;
@@ -160,9 +166,15 @@ class FirstSubscribe implements ClientUser {
   onResponse(now: Mono, ct: ClientTransaction, m: MessageView, tx: Tx): void {
     if (m.status < 200) return;
     const challenges = sharesUpstream(this.#subscriber, this.#notifier);
+    const across = this.#identity.crossing(this.#notifier, this.#subscriber);
     if (m.status >= 300) {
       const status = statusAcross(m.status, challenges);
-      return this.fail(now, status, hide(m, { credentials: false, challenges: challenges && status === m.status }), tx);
+      return this.fail(
+        now,
+        status,
+        hide(m, { credentials: false, challenges: challenges && status === m.status, across }),
+        tx,
+      );
     }
     const notifier = this.#notifier;
     notifier.dialog ??= Dialog.asClient(
@@ -184,7 +196,8 @@ class FirstSubscribe implements ClientUser {
       m.status,
       {
         toTag: this.#subscriber.localTag,
-        headers: headerLine('Contact', this.#subscriber.contact) + hide(m, { credentials: false, challenges: false }),
+        headers:
+          headerLine('Contact', this.#subscriber.contact) + hide(m, { credentials: false, challenges: false, across }),
       },
       tx,
     );

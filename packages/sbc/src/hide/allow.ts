@@ -6,9 +6,7 @@ import { H, HEADER_IDS, type HeaderId, headerName } from '@drawbridge/sip';
  * `hide` or carried only where the comment says.
  */
 const AS_IS: readonly HeaderId[] = [
-  H.subject,
   H.priority,
-  H.organization,
   H.date,
   H.accept,
   H.acceptEncoding,
@@ -17,7 +15,6 @@ const AS_IS: readonly HeaderId[] = [
   H.contentDisposition,
   H.contentEncoding,
   H.mimeVersion,
-  H.privacy,
   H.event,
   H.allowEvents,
   H.subscriptionState,
@@ -33,7 +30,28 @@ const AS_IS: readonly HeaderId[] = [
   H.requestDisposition,
   H.userToUser,
   H.unsupported,
+  H.geolocation,
+  H.geolocationRouting,
+  H.geolocationError,
+  H.contentId,
 ];
+
+/** As is, but not where the caller asked for `Privacy: user` (RFC 3323 §5.3) and the other side isn't trusted. */
+const PERSONAL: readonly HeaderId[] = [H.subject, H.organization];
+
+/** Byte for byte between two sides that are both trusted; nowhere else. */
+const BETWEEN_TRUSTED: readonly HeaderId[] = [
+  H.identity,
+  H.identityInfo,
+  H.pAccessNetworkInfo,
+  H.pChargingVector,
+  H.pEarlyMedia,
+  H.resourcePriority,
+  H.acceptResourcePriority,
+];
+
+/** Between two sides that are both trusted, hosts mapped. */
+const IDENTITY: readonly HeaderId[] = [H.pAssertedIdentity, H.diversion, H.historyInfo];
 
 /** Of the caller's own credentials and the upstream's own challenges: between a subscriber and his upstream domain only. */
 const CREDENTIALS: readonly HeaderId[] = [H.authorization, H.proxyAuthorization];
@@ -49,6 +67,11 @@ const PASS_CREDENTIAL = 2;
 const PASS_CHALLENGE = 4;
 const REWRITE_SUPPORTED = 8;
 const REWRITE_REASON = 16;
+const PASS_PERSONAL = 32;
+const PASS_TRUSTED = 64;
+const MAP_IDENTITY = 65;
+const REWRITE_WARNING = 66;
+const REWRITE_PRIVACY = 67;
 
 /** One byte per header id: how it crosses. */
 export const CROSSING = new Uint8Array(HEADER_IDS);
@@ -57,6 +80,11 @@ for (const h of CREDENTIALS) CROSSING[h] = PASS_CREDENTIAL;
 for (const h of CHALLENGES) CROSSING[h] = PASS_CHALLENGE;
 CROSSING[H.supported] = REWRITE_SUPPORTED;
 CROSSING[H.reason] = REWRITE_REASON;
+for (const h of PERSONAL) CROSSING[h] = PASS_PERSONAL;
+for (const h of BETWEEN_TRUSTED) CROSSING[h] = PASS_TRUSTED;
+for (const h of IDENTITY) CROSSING[h] = MAP_IDENTITY;
+CROSSING[H.warning] = REWRITE_WARNING;
+CROSSING[H.privacy] = REWRITE_PRIVACY;
 
 export const CROSS = {
   asIs: PASS_AS_IS,
@@ -64,6 +92,11 @@ export const CROSS = {
   challenge: PASS_CHALLENGE,
   supported: REWRITE_SUPPORTED,
   reason: REWRITE_REASON,
+  personal: PASS_PERSONAL,
+  trusted: PASS_TRUSTED,
+  identity: MAP_IDENTITY,
+  warning: REWRITE_WARNING,
+  privacy: REWRITE_PRIVACY,
 } as const;
 
 /** Option tags that we relay faithfully between legs; the others need a part of us that isn't there yet. */
@@ -100,7 +133,16 @@ export function bodyCrosses(method: string, contentType: string): boolean {
   return BODIES[method]?.has(contentType) === true;
 }
 
-/** For the documentation and the tests: every header that can cross, by name. */
+/** For the documentation and the tests: every header that can cross between anybody, by name. */
 export function crossingNames(): string[] {
-  return [...CROSSING.entries()].filter(([, how]) => how !== 0).map(([h]) => headerName(h));
+  return namesOf(how => how !== 0 && how !== CROSS.trusted && how !== CROSS.identity && how !== CROSS.warning);
+}
+
+/** And those that cross from or to who is trusted, alone. */
+export function trustedNames(): string[] {
+  return namesOf(how => how === CROSS.trusted || how === CROSS.identity);
+}
+
+function namesOf(which: (how: number) => boolean): string[] {
+  return [...CROSSING.entries()].filter(([, how]) => which(how)).map(([h]) => headerName(h));
 }

@@ -1,20 +1,39 @@
-import { headerLine, type MessageView, nameAddrSpan, parseUri, scanNameAddr, splitList } from '@drawbridge/sip';
+import { headerLine, type MessageView, splitList } from '@drawbridge/sip';
+import { asserted, identityLine, mappedLine, warningLine } from '../identity/headers.js';
+import type { Crossing } from '../identity/policy.js';
+import { type Privacy, privacyOf } from '../identity/privacy.js';
+import { RULE } from '../identity/rules.js';
 import { CROSS, CROSSING, OPTION_TAGS } from './allow.js';
 
 /**
- * Header lines of the inner message that the other side may see, in their order; runs of untouched lines are one slice.
- * `trust`: credentials go to the upstream they are meant for and its challenges come back.
+ * What may cross besides what crosses between anybody. `credentials` go to the upstream they are meant for, and its
+ * `challenges` come back. `across`: who sends to whom; without it neither side counts as trusted and no rule holds.
  */
-export function hide(m: MessageView, trust: { readonly credentials: boolean; readonly challenges: boolean }): string {
+export interface Trust {
+  readonly credentials: boolean;
+  readonly challenges: boolean;
+  readonly across?: Crossing | undefined;
+}
+
+/** Header lines of the inner message that the other side may see, in their order; runs of untouched lines are one slice. */
+export function hide(m: MessageView, trust: Trust): string {
+  const { across } = trust;
+  const rules = across?.rules;
+  const trusted = across !== undefined && across.fromTrusted && across.toTrusted;
+  const privacy = across === undefined || across.toTrusted ? undefined : privacyOf(m);
   let out = '';
   let run = -1;
   const n = m.count;
   for (let i = 0; i < n; i++) {
     const how = CROSSING[m.id(i)]!;
-    const asIs =
+    let asIs =
       how === CROSS.asIs ||
+      (how === CROSS.personal && privacy?.user !== true) ||
+      (how === CROSS.trusted && trusted) ||
       (how === CROSS.credential && trust.credentials) ||
       (how === CROSS.challenge && trust.challenges);
+    const rule = rules === undefined ? 0 : rules.of(m, i);
+    if (rule !== 0) asIs = (asIs || passedByRule(how, across)) && (rule & RULE.remove) === 0;
     if (asIs) {
       if (run < 0) run = m.lineAt(i);
       continue;
@@ -23,11 +42,36 @@ export function hide(m: MessageView, trust: { readonly credentials: boolean; rea
       out += m.text.slice(run, m.lineAt(i));
       run = -1;
     }
-    if (how === CROSS.supported) out += supported(m.value(i));
-    else if (how === CROSS.reason) out += reason(m.value(i));
+    if (how !== 0 && (rule & RULE.remove) === 0) out += rewritten(m, i, how, across, privacy, rule);
   }
   if (run >= 0) out += m.text.slice(run, endOfHeaders(m));
-  return out;
+  if (across === undefined) return out;
+  if (rules !== undefined) out += rules.lines;
+  return out + asserted(across, m);
+}
+
+/** A rule lets a header out that nobody would see otherwise; whom it may come from stays a matter of trust. */
+function passedByRule(how: number, across: Crossing | undefined): boolean {
+  if (how === 0) return true;
+  return how === CROSS.trusted && across?.fromTrusted === true;
+}
+
+function rewritten(
+  m: MessageView,
+  i: number,
+  how: number,
+  across: Crossing | undefined,
+  privacy: Privacy | undefined,
+  rule: number,
+): string {
+  if (how === CROSS.supported) return supported(m.value(i));
+  if (how === CROSS.reason) return reason(m.value(i));
+  if (how === CROSS.privacy) return privacy === undefined ? m.line(i) : i === m.first(m.id(i)) ? privacy.left : '';
+  if (across === undefined) return '';
+  if (how === CROSS.warning) return warningLine(across, m, i);
+  if (how !== CROSS.identity) return '';
+  if (rule !== 0 && across.fromTrusted && privacy?.id !== true) return mappedLine(across, m, i);
+  return identityLine(across, m, i, privacy);
 }
 
 /** Up to the empty line, which is not ours to copy. */
@@ -50,22 +94,6 @@ function reason(value: string): string {
     if (protocol !== undefined && cause !== undefined) out += headerLine('Reason', `${protocol};cause=${cause}`);
   }
   return out;
-}
-
-const span = nameAddrSpan();
-
-/**
- * From or To for the other side, without tag: the display name and `user@domain` stay, port, parameters and any host
- * that is an inner address don't. `fallback` stands for a URI that names no user.
- */
-export function outerParty(value: string, hostFor: (host: string) => string, fallback: string): string {
-  if (!scanNameAddr(value, 0, value.length, span)) return `<${fallback}>`;
-  const uri = parseUri(value.slice(span.uri, span.uriEnd));
-  const display = span.displayEnd > span.display ? `${value.slice(span.display, span.displayEnd)} ` : '';
-  if (uri === undefined) return `${display}<${fallback}>`;
-  if (uri.scheme === 'tel') return `${display}<tel:${uri.user ?? ''}>`;
-  const host = hostFor(uri.host);
-  return `${display}<${uri.scheme}:${uri.user === undefined ? '' : `${uri.user}@`}${host.includes(':') ? `[${host}]` : host}>`;
 }
 
 export const ALLOWED_METHODS = 'INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE, UPDATE, SUBSCRIBE, NOTIFY';

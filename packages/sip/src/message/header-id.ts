@@ -96,6 +96,8 @@ const KNOWN = [
   ['pChargingVector', 'P-Charging-Vector', ''],
   ['pEarlyMedia', 'P-Early-Media', ''],
   ['suppressIfMatch', 'Suppress-If-Match', ''],
+  ['geolocationRouting', 'Geolocation-Routing', ''],
+  ['geolocationError', 'Geolocation-Error', ''],
 ] as const;
 
 type Key = (typeof KNOWN)[number][0];
