@@ -4,6 +4,7 @@ export * from './digest/client.js';
 export * from './digest/server.js';
 export * from './digest/stateless-tag.js';
 export * from './flow/flow.js';
+export * from './flow/flow-token.js';
 export * from './flow/framer.js';
 export * from './flow/table.js';
 export * from './flow/tap.js';

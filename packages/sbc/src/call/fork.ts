@@ -15,7 +15,7 @@ import type { Call } from './call.js';
 import { mint } from './identifier.js';
 import { type Leg, sharesUpstream } from './leg.js';
 import { SILENT } from './silent-user.js';
-import { statusAcross } from './status.js';
+import { passesOver, statusAcross } from './status.js';
 
 export interface InviteParties {
   readonly from: string;
@@ -217,7 +217,7 @@ export class Fork implements ClientUser {
   }
 
   #refused(now: Mono, m: MessageView, tx: Tx): void {
-    if (m.status === 503 && this.#elsewhere(now, tx)) return;
+    if (passesOver(m.status, this.callee.hops) && this.#elsewhere(now, tx)) return;
     const trust = this.#trust();
     const status = statusAcross(m.status, trust.challenges);
     this.callee.oa.note('in', 'non-2xx', false);

@@ -19,7 +19,7 @@ import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { mint } from './identifier.js';
 import { FAILOVER_MS, hopsLeft } from './setup.js';
-import { rank, statusAcross } from './status.js';
+import { passesOver, rank, statusAcross } from './status.js';
 
 /** Only an INVITE can be cancelled (RFC 3261 §9.1), and only it is acknowledged. */
 const UNATTENDED: ServerUser = { onCancel() {}, onAckMissing() {} };
@@ -75,6 +75,7 @@ export class Relayed implements ClientUser {
       method: m.method,
       uri: target.uri,
       via: { transport: listener.transport, sentBy: listener.sentBy, branch },
+      routes: target.routes,
       maxForwards: hopsLeft(m),
       from: `${from};tag=${tag}`,
       to,
@@ -93,7 +94,7 @@ export class Relayed implements ClientUser {
 
   onResponse(now: Mono, ct: ClientTransaction, m: MessageView, tx: Tx): void {
     if (m.status < 200) return;
-    if (m.status === 503 && this.#elsewhere(now, ct, tx)) return;
+    if (passesOver(m.status, (ct.tag as Target).hops) && this.#elsewhere(now, ct, tx)) return;
     const trust = this.#trust(ct, this.#challenges);
     if (m.status < 300) {
       const body = m.bodyEnd > m.bodyStart && bodyCrosses(this.#method, m.contentType);

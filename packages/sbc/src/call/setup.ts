@@ -181,6 +181,7 @@ function inviteFork(call: Call, target: Target, m: MessageView, now: Mono, tx: T
     method: 'INVITE',
     uri: target.uri,
     via: callee.via(branch),
+    routes: target.routes,
     maxForwards: hopsLeft(m),
     from: `${from};tag=${callee.localTag}`,
     to,

@@ -29,8 +29,15 @@ export function causeOf(status: number): Reason {
  */
 export function statusAcross(status: number, challengesCross: boolean): number {
   if (status === 503) return 500;
+  // Which flows there were is between us and what is behind them (RFC 5626 §11.5).
+  if (status === 430) return 480;
   if (status === 401 || status === 407) return challengesCross ? status : 403;
   return status >= 300 && status < 400 ? 480 : status;
+}
+
+/** Whether a target that answers so is passed over for another: a next hop is overloaded, a flow has failed. */
+export function passesOver(status: number, hops: object | undefined): boolean {
+  return status === 430 || (status === 503 && hops !== undefined);
 }
 
 /** RFC 3261 §16.7 step 6: any 6xx wins, then the lowest class; within 4xx those that say how to do better. Lower is better. */

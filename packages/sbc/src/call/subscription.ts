@@ -121,6 +121,7 @@ export function startSubscription(shard: Shard, inbound: Inbound, target: Target
     method: 'SUBSCRIBE',
     uri: target.uri,
     via: notifier.via(branch),
+    routes: target.routes,
     maxForwards: hopsLeft(m),
     from: `${parties.from};tag=${notifier.localTag}`,
     to: parties.to,

@@ -1,10 +1,11 @@
 import { reply, type Verdict } from '@drawbridge/core';
-import { H, headerLine, parseNameAddr, parseUri, type SipUri } from '@drawbridge/sip';
+import { type Flow, H, headerLine, type SipUri } from '@drawbridge/sip';
 import type { UpstreamDomain } from '../domains.js';
 import { type Inbound, targetOf } from '../inbound.js';
 import type { NextHop } from '../locate/hop-list.js';
 import type { Binding } from '../registrar/binding.js';
 import type { Shard } from '../shard.js';
+import { ownRoutes } from './own-routes.js';
 import type { Plan, Target } from './plan.js';
 
 const RETRY = headerLine('Retry-After', '10');
@@ -18,7 +19,13 @@ export function decide(shard: Shard, inbound: Inbound): Plan | Verdict {
       ? reply(416, 'unsupported-scheme')
       : reply(400, 'malformed-uri');
   if (uri.scheme !== 'sip') return reply(416, 'unsupported-scheme');
-  if (m.has(H.route) && !ownRoutes(shard, inbound)) return reply(403, 'foreign-route');
+  let named: Flow | undefined;
+  if (m.has(H.route)) {
+    const routes = ownRoutes(shard, inbound);
+    if (routes === 'foreign') return reply(403, 'foreign-route');
+    if (routes === 'gone') return reply(430, 'flow-gone');
+    named = routes;
+  }
   if (m.method === 'REGISTER') {
     const domain = shard.m.domains.lookup(uri.host);
     return domain === undefined ? reply(404, 'unknown-domain') : { do: 'register', domain };
@@ -30,17 +37,7 @@ export function decide(shard: Shard, inbound: Inbound): Plan | Verdict {
   }
   if (inbound.identity.kind === 'none') return reply(403, 'not-authenticated');
   const refused = admit(shard, inbound);
-  return refused ?? targetsOf(shard, inbound, uri);
-}
-
-/** Every Route must be our own Record-Route or Path; a foreign one would make us somebody's relay. */
-function ownRoutes(shard: Shard, { m }: Inbound): boolean {
-  return m.list(H.route).every(value => {
-    const route = parseUri(parseNameAddr(value)?.uri ?? '');
-    return (
-      route !== undefined && (shard.m.realms.isOwn(route.host) || shard.m.domains.lookup(route.host) !== undefined)
-    );
-  });
+  return refused ?? targetsOf(shard, inbound, uri, named);
 }
 
 /** Limits on new calls; requests outside calls are bounded by the transaction tables. */
@@ -53,14 +50,20 @@ function admit(shard: Shard, { m, identity }: Inbound): Verdict | undefined {
   return mine >= shard.o.calls.perSubscriber ? reply(486, 'session-limit') : undefined;
 }
 
-function targetsOf(shard: Shard, inbound: Inbound, uri: SipUri): Plan | Verdict {
+/** `named`: the flow that our own Path in its Route names. */
+function targetsOf(shard: Shard, inbound: Inbound, uri: SipUri, named: Flow | undefined): Plan | Verdict {
   const { domains, registrar, realms, subscribers } = shard.m;
   const { identity, m } = inbound;
   if (identity.kind === 'peer' && (realms.isOwn(uri.host) || domains.lookup(uri.host)?.name === identity.domain)) {
     // An upstream calls the contact that we registered there (RFC 3261 §10: its user part is ours).
     const binding = registrar.byOpaque(uri.user ?? '');
-    if (binding?.kind === 'upstream' && binding.domain === identity.domain)
+    if (binding?.kind === 'upstream' && binding.domain === identity.domain) {
+      // The phone has another flow by now, or had: its registration there names that one (RFC 5626 §5.3).
+      if (named !== undefined && binding.flow !== named) return reply(430, 'flow-gone');
       return toBindings(shard, [binding], binding.aor);
+    }
+    // A contact of ours that is over. To the upstream that is nobody home, not no such number.
+    if (domains.lookup(uri.host) === undefined) return reply(480, 'flow-gone');
   }
   const to = domains.address(m.uri);
   if (to === undefined) return reply(404, 'unknown-domain');
@@ -76,19 +79,38 @@ function targetsOf(shard: Shard, inbound: Inbound, uri: SipUri): Plan | Verdict 
 }
 
 function toBindings(shard: Shard, bindings: readonly Binding[], callee: string): Plan | Verdict {
-  const targets: Target[] = [];
-  for (const b of bindings) {
-    if (!b.flow.alive) continue;
-    targets.push({
-      flow: b.flow,
-      listener: shard.m.realms.listener(b.flow.via),
-      uri: b.contact,
-      q: b.q,
-      identity: { kind: 'subscriber', user: b.aor.slice(0, b.aor.lastIndexOf('@')), domain: b.domain, aor: b.aor },
-      upstream: undefined,
-    });
-  }
+  const alive = bindings.filter(b => b.flow.alive);
+  const targets =
+    alive.length < 2 ? alive.map(b => targetOfBinding(shard, b, undefined)) : onePerInstance(shard, alive);
   return targets.length === 0 ? reply(480, 'flow-gone') : { do: 'forward', targets, callee };
+}
+
+/** RFC 5626 §7: several flows of one phone are tried one after the other, in the order given; only different phones ring together. */
+function onePerInstance(shard: Shard, bindings: readonly Binding[]): Target[] {
+  const targets: Target[] = [];
+  const chains = new Map<string, number>();
+  for (let i = bindings.length - 1; i >= 0; i--) {
+    const b = bindings[i] as Binding;
+    const at = b.instance === '' ? undefined : chains.get(b.instance);
+    if (at === undefined) {
+      if (b.instance !== '') chains.set(b.instance, targets.length);
+      targets.push(targetOfBinding(shard, b, undefined));
+    } else targets[at] = targetOfBinding(shard, b, targets[at]);
+  }
+  return targets.reverse();
+}
+
+function targetOfBinding(shard: Shard, b: Binding, otherwise: Target | undefined): Target {
+  return {
+    flow: b.flow,
+    listener: shard.m.realms.listener(b.flow.via),
+    uri: b.contact,
+    routes: b.path.length === 0 ? undefined : b.path,
+    q: b.q,
+    identity: { kind: 'subscriber', user: b.aor.slice(0, b.aor.lastIndexOf('@')), domain: b.domain, aor: b.aor },
+    upstream: undefined,
+    otherwise,
+  };
 }
 
 /** The first next hop that we can send to; the Request-URI's host stays the domain's, so that digests pass end to end. */

@@ -11,6 +11,8 @@ export interface Target {
   readonly listener: RealmListener;
   /** Request-URI toward it. */
   readonly uri: string;
+  /** Route of a request that opens something there: the Path of the contact, or the Service-Route of its registration. */
+  readonly routes?: readonly string[] | undefined;
   /** 0 … 1, serial groups by falling q. */
   readonly q: number;
   /** Whom we reach there. */
@@ -19,7 +21,7 @@ export interface Target {
   readonly upstream: string | undefined;
   /** The configured peer's next hops, of which this is one. */
   readonly hops?: HopList | undefined;
-  /** Tried in its place when it is silent, unreachable or says 503 (RFC 3263 §4.3). */
+  /** Tried in its place when it is silent, unreachable or says so: 503 of a next hop (RFC 3263 §4.3), 430 of a flow (RFC 5626 §7). */
   readonly otherwise?: Target | undefined;
 }
 

@@ -20,12 +20,13 @@ export class Binding extends Waiting {
   params: string;
   flow: Flow;
   expires: Mono;
+  /** Since when it has this flow. */
   registered: Mono;
   /** 0 … 1. */
   q: number;
   callId: string;
   cseq: number;
-  /** RFC 5626 `+sip.instance` without the brackets, '' when absent. */
+  /** RFC 5626 `+sip.instance` without the brackets, in lower case, '' when absent. */
   instance: string;
   regId: number;
   /** RFC 3327: Path values of a trusted edge, in order. */

@@ -80,6 +80,7 @@ export class Bindings {
     if (moved) {
       this.#leaveFlow(b);
       b.flow = fields.flow;
+      b.registered = fields.registered;
       this.#joinFlow(b);
     }
     b.renew(fields);

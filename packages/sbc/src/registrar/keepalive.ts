@@ -305,6 +305,8 @@ class Pinger extends Waiting implements ClientUser {
 }
 
 function isNatted(b: Binding): boolean {
+  // Behind an edge of its own, which keeps the way to the phone open; ours leads to the edge.
+  if (b.path.length > 0) return false;
   const { contact, flow } = b;
   const u = parseUri(contact);
   return u === undefined || u.host !== flow.peer.address(flow.j) || (u.port ?? 5060) !== flow.peer.port(flow.j);

@@ -1,10 +1,11 @@
-import { own, randomToken } from '@drawbridge/core';
-import { H, headerLine, parseNameAddr, type ServerTransaction, safeValue } from '@drawbridge/sip';
+import { randomToken } from '@drawbridge/core';
+import { H, headerLine, parseNameAddr, type ServerTransaction } from '@drawbridge/sip';
 import type { LocalDomain } from '../domains.js';
 import type { Inbound } from '../inbound.js';
 import type { StoreWrite } from '../store/store.js';
-import { type Binding, type BindingFields, NO_PATH } from './binding.js';
+import type { Binding, BindingFields } from './binding.js';
 import type { Bindings } from './bindings.js';
+import { outboundLines, outboundOf, pathLines, trustedPath, withoutRegId } from './outbound.js';
 import type { RegistrarModules, RegistrarOptions } from './registrar.js';
 import {
   contactLines,
@@ -48,8 +49,13 @@ export function registerLocal(
   if (inbound.identity.kind !== 'subscriber' || inbound.identity.aor !== target.aor)
     return refuse({ status: 403, reason: 'not-owner' });
 
-  const wanted = readRegister(inbound.m, o.registrar);
-  if (isRefusal(wanted)) return refuse(wanted);
+  const asked = readRegister(inbound.m, o.registrar);
+  if (isRefusal(asked)) return refuse(asked);
+  const path = trustedPath(inbound);
+  if ('status' in path) return refuse(path);
+  const outbound = outboundOf(inbound.m, asked, path);
+  if (typeof outbound === 'object') return refuse(outbound);
+  const wanted = outbound === 'ignored' ? withoutRegId(asked) : asked;
 
   const before = bindings.of(target.aor);
   const refusal = judge(before, wanted, bindings.size, o);
@@ -62,7 +68,6 @@ export function registerLocal(
     refreshOnly = before.length === 0;
     for (const b of [...before]) bindings.remove(now, b, 'removed', batch);
   }
-  const path = trustedPath(inbound);
   for (const c of wanted.contacts) {
     const known = bindings.of(target.aor).find(b => sameContact(b, c));
     if (c.seconds === 0) {
@@ -96,7 +101,9 @@ export function registerLocal(
     } else if (bindings.refresh(now, known, fields, batch)) refreshOnly = false;
   }
 
-  const headers = contactLines(now, bindings.of(target.aor)) + dateLine(m.wall());
+  let headers = contactLines(now, bindings.of(target.aor)) + dateLine(m.wall());
+  if (path.length > 0) headers += pathLines(inbound.m, path);
+  if (outbound === 'applied') headers += outboundLines(st.flow.transport, o.keepalive);
   if (refreshOnly) {
     if (batch.length > 0) m.journal.put(batch);
     st.reply(now, 200, { headers }, tx);
@@ -141,10 +148,4 @@ function judge(before: readonly Binding[], wanted: Wanted, size: number, o: Regi
   if (size + added.length - removed > o.registrar.maxBindings)
     return { status: 503, reason: 'binding-limit', headers: headerLine('Retry-After', '60') };
   return undefined;
-}
-
-/** RFC 3327 §5.3, from a configured edge only: anybody else's Path would send our requests where he likes. */
-function trustedPath(inbound: Inbound): readonly string[] {
-  if (!inbound.trustedEdge) return NO_PATH;
-  return inbound.m.list(H.path).slice(0, 16).filter(safeValue).map(own);
 }

@@ -113,7 +113,7 @@ export function readRecord(value: unknown): StoredBinding | undefined {
       q: r.q,
       callId: r.callId,
       cseq: r.cseq,
-      instance: r.instance,
+      instance: r.instance.toLowerCase(),
       regId: r.regId,
       path: r.path.length === 0 ? NO_PATH : r.path,
       userAgent: r.userAgent,

@@ -1,5 +1,5 @@
 import type { Endpoints, Mono, Random, ReasonCounts, TimerWheel, Via } from '@drawbridge/core';
-import type { Flow, FlowTable, ServerTransaction, Transactions } from '@drawbridge/sip';
+import { type Flow, type FlowTable, FlowTokens, type ServerTransaction, type Transactions } from '@drawbridge/sip';
 import type { Config } from '../config.js';
 import type { Domain, Domains } from '../domains.js';
 import type { Inbound } from '../inbound.js';
@@ -39,6 +39,8 @@ export class Registrar {
   readonly bindings: Bindings;
   readonly keepalive: Keepalive;
   readonly leases: Leases;
+  /** User parts of our Path: which flow a request from an upstream shall take. */
+  readonly tokens: FlowTokens;
   readonly #o: RegistrarOptions;
   readonly #m: RegistrarModules;
   readonly #upstream: UpstreamRegistrar;
@@ -60,7 +62,8 @@ export class Registrar {
         if (e.kind !== 'binding-refreshed') modules.onEvent(now, e);
       },
     });
-    this.#upstream = new UpstreamRegistrar(options, modules, this.bindings, this.leases);
+    this.tokens = new FlowTokens(options.secret, modules);
+    this.#upstream = new UpstreamRegistrar(options, modules, this.bindings, this.leases, this.tokens);
   }
 
   /** A REGISTER that passed authentication, its server transaction open: answered through `st`, now, after the commit or after the upstream's reply. */

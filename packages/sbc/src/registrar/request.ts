@@ -56,6 +56,7 @@ export interface Intervals {
 const MAX_CONTACTS = 64;
 const MAX_CONTACT_LENGTH = 512;
 const MAX_CALL_ID = 256;
+const MAX_INSTANCE = 128;
 
 /**
  * Reads contacts and their intervals. With `intervals` (we are the registrar) what is too brief is refused with 423
@@ -95,7 +96,7 @@ export function readRegister(m: MessageView, intervals: Intervals | undefined): 
       seconds,
       explicit: asked !== undefined,
       q: c.q,
-      instance: c.instance.slice(0, 128),
+      instance: instanceOf(c.instance),
       regId: c.regId,
       params: otherParams(c),
     });
@@ -109,6 +110,11 @@ function within(asked: number | undefined, o: Intervals): number {
   if (seconds === 0) return 0;
   if (seconds < o.minExpires / 1000 && seconds < 3600) return -1;
   return Math.min(seconds, Math.floor(o.maxExpires / 1000));
+}
+
+/** One spelling of an instance: a URN, and the UUID in it, compare without case (RFC 8141 §3, RFC 5626 §4.1). What is past the limit is none. */
+function instanceOf(text: string): string {
+  return text === '' || text.length > MAX_INSTANCE ? '' : text.toLowerCase();
 }
 
 function otherParams(c: Contact): string {

@@ -5,6 +5,7 @@ import {
   type ClientTransaction,
   type ClientUser,
   type Flow,
+  type FlowTokens,
   formatUri,
   H,
   hasToken,
@@ -59,6 +60,7 @@ export class UpstreamRegistrar {
   readonly #o: RegistrarOptions;
   readonly #m: RegistrarModules;
   readonly #bindings: Bindings;
+  readonly #tokens: FlowTokens;
   /** Upstreams whose replies have said `Supported: path`. */
   readonly #pathTo = new Set<string>();
   readonly #budget: Budget;
@@ -68,7 +70,14 @@ export class UpstreamRegistrar {
   readonly #leases: Leases;
   #pending = 0;
 
-  constructor(options: RegistrarOptions, modules: RegistrarModules, bindings: Bindings, leases: Leases) {
+  constructor(
+    options: RegistrarOptions,
+    modules: RegistrarModules,
+    bindings: Bindings,
+    leases: Leases,
+    tokens: FlowTokens,
+  ) {
+    this.#tokens = tokens;
     this.#o = options;
     this.#m = modules;
     this.#bindings = bindings;
@@ -188,9 +197,9 @@ export class UpstreamRegistrar {
       const expires = c.wanted.explicit || this.#leases.on ? `;expires=${seconds}` : '';
       headers += headerLine('Contact', `<${ourContact(c.opaque, hop)}>${q}${expires}`);
     }
-    const first = r.contacts[0];
-    if (first !== undefined && this.#pathTo.has(r.domain.name)) {
-      headers += headerLine('Supported', 'path') + headerLine('Path', `<${ourContact(first.opaque, hop)};lr>`);
+    if (r.contacts.length > 0 && this.#pathTo.has(r.domain.name)) {
+      const token = this.#tokens.mint(r.st.flow);
+      headers += headerLine('Supported', 'path') + headerLine('Path', `<${ourContact(token, hop)};lr;ob>`);
     }
     const text = buildRequest({
       method: 'REGISTER',
