@@ -175,6 +175,21 @@ tap.test('a flow that dies or says nothing: the next one is taken; 430 stays bet
   t.same(message.alice.heard(), [200]);
 });
 
+/** Registers with the upstream, which knows Path; gives our Path and Contact there. */
+function registerThere(phone: Phone, pbx: Phone): { path: string; ours: string } {
+  phone.ask({ method: 'REGISTER', uri: 'sip:pbx.example.net', to: `<${phone.aor}>`, callId: `reg ${phone.user}` });
+  const out = pbx.next('REGISTER');
+  const ours = parseNameAddr(out.list(H.contact)[0] ?? '')?.uri ?? '';
+  pbx.send(
+    replyTo(out, 200).replace(
+      'Content-Length',
+      `${headerLine('Supported', 'path')}${headerLine('Contact', `<${ours}>;expires=600`)}Content-Length`,
+    ),
+  );
+  phone.next(200);
+  return { path: out.get(H.path), ours };
+}
+
 /** An upstream that knows Path, a phone registered there through the border. */
 function upstream(o: { via?: number } = {}): {
   world: BorderWorld;
@@ -185,28 +200,15 @@ function upstream(o: { via?: number } = {}): {
 } {
   const world = new BorderWorld();
   const pbx = world.phone('pbx', { at: PBX, inner: '10.0.0.5:5060', via: CORE_UDP, domain: 'pbx.example.net' });
+  // The first answer says that the upstream knows it.
+  registerThere(world.phone('dave', { at: '198.51.100.9:5060', domain: 'pbx.example.net' }), pbx);
   const at = '198.51.100.3:5060';
   const carol = world.phone('carol', {
     at,
     domain: 'pbx.example.net',
     ...(o.via === undefined ? {} : { via: world.openStream(o.via, at) }),
   });
-  let path = '';
-  let ours = '';
-  for (let n = 0; n < 2; n++) {
-    carol.ask({ method: 'REGISTER', uri: 'sip:pbx.example.net', to: `<${carol.aor}>`, callId: 'reg' });
-    const out = pbx.next('REGISTER');
-    path = out.get(H.path);
-    ours = parseNameAddr(out.list(H.contact)[0] ?? '')?.uri ?? '';
-    pbx.send(
-      replyTo(out, 200).replace(
-        'Content-Length',
-        `${headerLine('Supported', 'path')}${headerLine('Contact', `<${ours}>;expires=600`)}Content-Length`,
-      ),
-    );
-    carol.next(200);
-  }
-  return { world, pbx, carol, path, ours };
+  return { world, pbx, carol, ...registerThere(carol, pbx) };
 }
 
 tap.test('our Path toward an upstream is a token: good, tampered, of a flow that is gone', async t => {
@@ -242,16 +244,11 @@ tap.test('our Path toward an upstream is a token: good, tampered, of a flow that
 tap.test('a phone that came back over another flow: the old Path has failed, the new one works', async t => {
   const { world, pbx, carol, path, ours } = upstream();
   carol.moveTo('198.51.100.3:6000');
-  carol.ask({ method: 'REGISTER', uri: 'sip:pbx.example.net', to: `<${carol.aor}>`, callId: 'reg' });
-  const out = pbx.next('REGISTER');
-  t.not(out.get(H.path), path);
-  pbx.send(
-    replyTo(out, 200).replace('Content-Length', `${headerLine('Contact', `<${ours}>;expires=600`)}Content-Length`),
-  );
-  carol.next(200);
+  const now = registerThere(carol, pbx);
+  t.not(now.path, path);
   pbx.invite(ours, { headers: headerLine('Route', path) });
   pbx.next(430);
-  pbx.invite(ours, { headers: headerLine('Route', out.get(H.path)) });
+  pbx.invite(ours, { headers: headerLine('Route', now.path) });
   t.same(carol.heard(), ['INVITE'], 'control');
   world.pass(1000);
 });
