@@ -177,7 +177,7 @@ tap.test('a flow that dies or says nothing: the next one is taken; 430 stays bet
 
 /** Registers with the upstream, which knows Path; gives our Path and Contact there. */
 function registerThere(phone: Phone, pbx: Phone): { path: string; ours: string } {
-  phone.ask({ method: 'REGISTER', uri: 'sip:pbx.example.net', to: `<${phone.aor}>`, callId: `reg ${phone.user}` });
+  phone.ask({ method: 'REGISTER', uri: 'sip:pbx.example.net', to: `<${phone.aor}>`, callId: `reg-${phone.user}` });
   const out = pbx.next('REGISTER');
   const ours = parseNameAddr(out.list(H.contact)[0] ?? '')?.uri ?? '';
   pbx.send(
