@@ -46,6 +46,8 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   readonly search: Search;
   /** Where to go beyond the targets that are known. */
   readonly onward: Onward | undefined;
+  /** The caller's leg, while the call is over and its ACK isn't there yet. */
+  #unacked: Leg | undefined = undefined;
   /** More targets may still come. */
   #late = false;
   /** The caller's own. */
@@ -124,7 +126,9 @@ export class Call extends Waiting implements LegOwner, ServerUser {
 
   /** The caller never acknowledged our 2xx: RFC 3261 §13.3.1.4 says BYE. */
   onAckMissing(now: Mono, st: ServerTransaction, tx: Tx): void {
-    if (this.state === 'answered' && st === this.invite) this.end(now, 'ack-missing', undefined, tx);
+    if (st !== this.invite) return;
+    if (this.state === 'answered') this.end(now, 'ack-missing', undefined, tx);
+    else this.#unacked?.onAcked?.(now, tx);
   }
 
   /** Ends the call both ways, whatever its state. The leg whose end is the cause gets no BYE of ours. */
@@ -140,7 +144,11 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     this.transfer?.callEnds(now, by, tx);
     const pair = this.winner;
     if (pair !== undefined)
-      for (const leg of [pair.caller, pair.callee]) if (leg !== by) this.#bye(now, leg, cause, tx);
+      for (const leg of [pair.caller, pair.callee]) {
+        // A 481 from a caller that hasn't even got our 2xx yet doesn't end what that 2xx will make.
+        const gone = leg === by && (cause === 'normal-clearing' || leg.unacked !== this.invite);
+        if (!gone) this.#leave(now, leg, cause, tx);
+      }
     this.#close(now, cause, side);
   }
 
@@ -213,6 +221,17 @@ export class Call extends Waiting implements LegOwner, ServerUser {
       else this.#holds.delete(side);
       this.shard.m.outbox.push({ kind: holds ? 'call-held' : 'call-resumed', ref: this.ref, at: now, by: side });
     }
+  }
+
+  /** BYE now, or to a caller whose ACK is still to come, then: its phone may not even have the 2xx yet (§15). */
+  #leave(now: Mono, leg: Leg, cause: Reason, tx: Tx): void {
+    if (leg.unacked !== this.invite || cause === 'ack-missing') return this.#bye(now, leg, cause, tx);
+    this.#unacked = leg;
+    leg.onAcked = (at, out) => {
+      leg.onAcked = undefined;
+      this.#bye(at, leg, cause, out);
+      leg.leave(this.shard);
+    };
   }
 
   #bye(now: Mono, leg: Leg, cause: Reason, tx: Tx): void {

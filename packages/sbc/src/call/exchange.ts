@@ -247,10 +247,13 @@ export class Exchange implements ClientUser {
   }
 }
 
-/** RFC 3261 §14.2: a second INVITE before the first was answered, and one that crosses ours. */
+/** RFC 3261 §14.1, §14.2: a second INVITE before the first was answered, and one that crosses ours or the ACK to ours. */
 function overlap(from: Leg, to: Leg): { readonly status: number; readonly reason: Reason } | undefined {
   if (from.inviteIn !== undefined) return { status: 500, reason: 'request-pending' };
-  return from.inviteOut !== undefined || to.inviteOut !== undefined || to.inviteIn !== undefined
+  return from.inviteOut !== undefined ||
+    to.inviteOut !== undefined ||
+    to.inviteIn !== undefined ||
+    to.unacked !== undefined
     ? { status: 491, reason: 'glare' }
     : undefined;
 }

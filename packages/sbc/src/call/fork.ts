@@ -87,7 +87,7 @@ export class Fork implements ClientUser {
   leave(except?: Fork): void {
     for (const branch of this.#branches) if (branch !== except) branch.leave();
     if (this === except) return;
-    this.caller.leave(this.call.shard);
+    if (this.caller.onAcked === undefined) this.caller.leave(this.call.shard);
     this.callee.leave(this.call.shard);
   }
 

@@ -106,6 +106,7 @@ function acknowledged(shard: Shard, inbound: Inbound, leg: Leg): Verdict {
   if (st === undefined) return drop('retransmission');
   leg.unacked = undefined;
   st.acknowledged(now);
+  leg.onAcked?.(now, tx);
   const { peer } = leg;
   if (peer === undefined || peer.ack !== '' || peer.dialog === undefined) return PASS;
   return passAnswer(shard, now, m, leg, peer, tx);

@@ -74,6 +74,8 @@ export class Leg {
   inviteIn: Invitation | undefined = undefined;
   /** The peer's INVITE that we answered 2xx, until its ACK. */
   unacked: Invitation | undefined = undefined;
+  /** What waits for that ACK: a callee sends no BYE before it (RFC 3261 §15). The leg stays until then. */
+  onAcked: ((now: Mono, tx: Tx) => void) | undefined = undefined;
   /** Our ACK to this leg's last 2xx, for when that comes again; '' while the peer's ACK must bring the answer. */
   ack = '';
   /** CSeq of our last INVITE on this leg. */
