@@ -25,13 +25,20 @@ export function hasSdp(m: MessageView): boolean {
 
 /**
  * Offer/answer → media session, rewritten SDP. `carrier` names the message the body came in on `from`; both legs'
- * machines are told. Without a body, or with one that means nothing here, `body` is empty.
+ * machines are told. Without a body, or with one that means nothing here, `body` is empty. `outCarrier`: what goes out on
+ * `to`, where that differs (a reliable response becomes an unreliable one).
  */
-export function anchor(from: Leg, to: Leg, m: MessageView, carrier: Carrier): Anchored | NotAnchored {
+export function anchor(
+  from: Leg,
+  to: Leg,
+  m: MessageView,
+  carrier: Carrier,
+  outCarrier: Carrier = carrier,
+): Anchored | NotAnchored {
   const present = hasSdp(m);
   const role = from.oa.note('in', carrier, present);
   if (!isRole(role)) return { status: role === 'glare' ? 491 : role === 'request-pending' ? 500 : 488, reason: role };
-  to.oa.note('out', carrier, present && role !== 'none');
+  to.oa.note('out', outCarrier, present && role !== 'none');
   if (!present || role === 'none') return { body: '', contentType: '', role };
   const seenFrom = from.flow.address;
   const { media } = from.call;
@@ -46,7 +53,14 @@ export function anchor(from: Leg, to: Leg, m: MessageView, carrier: Carrier): An
   return { status: out.status, reason: out.rejected };
 }
 
-export const NO_BODY = { body: '', contentType: '' } as const;
+/** A body as it goes out. */
+export interface Given {
+  readonly body: string;
+  /** '' when there is none. */
+  readonly contentType: string;
+}
+
+export const NO_BODY: Given = { body: '', contentType: '' };
 
 export function isAnchored(a: Anchored | NotAnchored): a is Anchored {
   return 'body' in a;

@@ -8,6 +8,7 @@ import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import type { Fork } from './fork.js';
 import type { Invitation, Leg, LegOwner } from './leg.js';
+import type { CallerOptions } from './options.js';
 import { SILENT } from './silent-user.js';
 import { causeOf, rank } from './status.js';
 
@@ -21,6 +22,8 @@ export interface Search {
   instead(call: Call, target: Target, now: Mono, tx: Tx): void;
   /** Callees found after the call began, beside those that ring. */
   also(call: Call, targets: readonly Target[], now: Mono, tx: Tx): void;
+  /** The INVITE of a fork once more, with what its callee demanded. */
+  again(fork: Fork, now: Mono, tx: Tx): void;
 }
 
 export interface BestFailure {
@@ -44,6 +47,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   readonly startedWall: number;
   readonly invite: Invitation;
   readonly search: Search;
+  readonly options: CallerOptions;
   /** Where to go beyond the targets that are known. */
   readonly onward: Onward | undefined;
   /** The caller's leg, while the call is over and its ACK isn't there yet. */
@@ -83,6 +87,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
       now: Mono;
       invite: Invitation;
       search: Search;
+      options: CallerOptions;
       onward: Onward | undefined;
       callId: string;
     },
@@ -98,6 +103,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     this.startedWall = shard.traces.wall();
     this.invite = made.invite;
     this.search = made.search;
+    this.options = made.options;
     this.onward = made.onward;
     this.callId = made.callId;
   }

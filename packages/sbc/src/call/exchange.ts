@@ -18,7 +18,8 @@ import { hopsLeft } from './setup.js';
 import { statusAcross } from './status.js';
 
 /** Methods that carry or may carry an offer. */
-const NEGOTIATES: ReadonlySet<string> = new Set(['INVITE', 'UPDATE']);
+const NEGOTIATES: ReadonlySet<string> = new Set<Negotiating>(['INVITE', 'UPDATE', 'PRACK']);
+type Negotiating = 'INVITE' | 'UPDATE' | 'PRACK';
 
 /**
  * One request inside a dialog on its way across: received on `from`, sent on `to`, its response carried back. INVITE
@@ -32,15 +33,26 @@ export class Exchange implements ClientUser {
   readonly #st: ServerTransaction;
   #ct: ClientTransaction | undefined = undefined;
   #delayed = false;
+  /** RAck of a PRACK on its way across. */
+  readonly #rack: string;
   /** `Subscription-State: terminated` or `Expires: 0` crossed: the owner ends after this. */
   readonly #last: boolean;
 
-  private constructor(shard: Shard, from: Leg, to: Leg, method: string, st: ServerTransaction, last: boolean) {
+  private constructor(
+    shard: Shard,
+    from: Leg,
+    to: Leg,
+    method: string,
+    st: ServerTransaction,
+    last: boolean,
+    rack: string,
+  ) {
     this.shard = shard;
     this.from = from;
     this.to = to;
     this.method = method;
     this.#last = last;
+    this.#rack = rack;
     this.#st = st;
   }
 
@@ -50,10 +62,11 @@ export class Exchange implements ClientUser {
     inbound: Inbound,
     from: Leg,
     to: Leg,
+    rack = '',
   ): { readonly status: number; readonly reason: Reason } | undefined {
     const { now, m, via, peer, j, tx } = inbound;
     const { method } = m;
-    const busy = method === 'INVITE' ? overlap(from, to) : undefined;
+    const busy = method === 'INVITE' ? overlap(from, to) : method === 'UPDATE' ? pendingUpdate(from) : undefined;
     if (busy !== undefined) return busy;
     const flow = shard.m.flows.of(now, via, peer, j);
     if (flow === undefined) return { status: 503, reason: 'queue-full' };
@@ -69,7 +82,8 @@ export class Exchange implements ClientUser {
       tx,
     );
     if (st === undefined) return { status: 503, reason: 'transaction-limit' };
-    exchange = new Exchange(shard, from, to, method, st, endsOwner(m));
+    exchange = new Exchange(shard, from, to, method, st, endsOwner(m), rack);
+    if (method === 'UPDATE') from.updateIn = st;
     exchange.#forward(now, m, tx);
     return undefined;
   }
@@ -82,7 +96,7 @@ export class Exchange implements ClientUser {
     let contentType = '';
     if (NEGOTIATES.has(method)) {
       if (m.bodyEnd > m.bodyStart && !hasSdp(m)) return this.#answer(now, 415, 'sdp-unsupported', tx);
-      const anchored = anchor(from, to, m, method === 'INVITE' ? 'INVITE' : 'UPDATE');
+      const anchored = anchor(from, to, m, method as Negotiating);
       if (!isAnchored(anchored)) return this.#answer(now, anchored.status, anchored.reason, tx);
       ({ body, contentType } = anchored);
       this.#delayed = method === 'INVITE' && body === '';
@@ -93,12 +107,12 @@ export class Exchange implements ClientUser {
     }
     from.dialog?.refresh(m);
     const branch = shard.m.transactions.newBranch();
-    const renegotiates = NEGOTIATES.has(method);
+    const renegotiates = method === 'INVITE' || method === 'UPDATE';
     const text = dialog.request(method, {
       via: to.via(branch),
       maxForwards: hopsLeft(m),
       headers:
-        (renegotiates ? ALLOW_LINE : '') +
+        (renegotiates ? ALLOW_LINE : this.#rack) +
         hide(m, {
           credentials: sharesUpstream(from, to),
           challenges: false,
@@ -125,8 +139,8 @@ export class Exchange implements ClientUser {
     this.to.dialog?.refresh(m);
     let body = '';
     let contentType = '';
-    if (this.method === 'UPDATE') {
-      const anchored = anchor(this.to, this.from, m, 'UPDATE-2xx');
+    if (this.method === 'UPDATE' || this.method === 'PRACK') {
+      const anchored = anchor(this.to, this.from, m, `${this.method}-2xx`);
       if (!isAnchored(anchored)) return this.#answer(now, anchored.status, anchored.reason, tx);
       ({ body, contentType } = anchored);
       this.from.call.renegotiated?.(now);
@@ -137,6 +151,7 @@ export class Exchange implements ClientUser {
     const contact =
       this.method === 'UPDATE' || this.method === 'SUBSCRIBE' ? headerLine('Contact', this.from.contact) : '';
     this.#st.reply(now, m.status, { headers: contact + hide(m, this.#trust(false)), contentType, body }, tx);
+    this.#closed();
     if (this.#last) this.from.call.end(now, 'normal-clearing', this.from, tx);
   }
 
@@ -208,7 +223,8 @@ export class Exchange implements ClientUser {
     const status = statusAcross(m.status, challenges);
     this.#failed(now, status, 'peer-rejected', hide(m, this.#trust(challenges && status === m.status)), tx);
     // RFC 3261 §12.2.1.2: these say that the dialog is gone at the other end.
-    if (m.status === 481 || m.status === 408) this.from.call.end(now, 'peer-gone', this.to, tx);
+    if ((m.status === 481 || m.status === 408) && this.to.dialog?.state === 'confirmed')
+      this.from.call.end(now, 'peer-gone', this.to, tx);
   }
 
   /** For responses: from `to` back to `from`. */
@@ -218,6 +234,8 @@ export class Exchange implements ClientUser {
 
   #lost(now: Mono, reason: Reason, tx: Tx): void {
     this.#failed(now, 408, reason, '', tx);
+    // A callee that is still ringing has its INVITE's own clocks.
+    if (this.to.dialog?.state !== 'confirmed') return;
     this.from.call.end(now, reason === 'timeout' ? 'peer-gone' : 'flow-gone', this.to, tx);
   }
 
@@ -229,22 +247,32 @@ export class Exchange implements ClientUser {
       to.oa.note('in', 'non-2xx', false);
       from.oa.note('out', 'non-2xx', false);
       from.call.media?.rollback(to.id);
-    } else if (this.method === 'UPDATE') {
-      to.oa.note('in', 'UPDATE-non-2xx', false);
-      from.oa.note('out', 'UPDATE-non-2xx', false);
+    } else if (this.method === 'UPDATE' || this.method === 'PRACK') {
+      to.oa.note('in', `${this.method}-non-2xx`, false);
+      from.oa.note('out', `${this.method}-non-2xx`, false);
       from.call.media?.rollback(to.id);
     }
     this.#answer(now, status, reason, tx, headers);
   }
 
+  #closed(): void {
+    if (this.from.updateIn === this.#st) this.from.updateIn = undefined;
+  }
+
   #answer(now: Mono, status: number, reason: Reason, tx: Tx, headers = ''): void {
     if (this.from.inviteIn === this.#st) this.from.inviteIn = undefined;
+    this.#closed();
     const retry =
       status === 500 && reason === 'request-pending'
         ? headerLine('Retry-After', String(this.shard.m.random.u32() % 11))
         : '';
     this.#st.reply(now, status, { headers: headers + retry, reason }, tx);
   }
+}
+
+/** RFC 3311 §5.2: the first UPDATE must have its answer before the second. */
+function pendingUpdate(from: Leg): { readonly status: number; readonly reason: Reason } | undefined {
+  return from.updateIn === undefined ? undefined : { status: 500, reason: 'request-pending' };
 }
 
 /** RFC 3261 §14.1, §14.2: a second INVITE before the first was answered, and one that crosses ours or the ACK to ours. */

@@ -4,16 +4,19 @@ import {
   type ClientUser,
   Dialog,
   type Flow,
+  H,
   headerLine,
   type MessageView,
 } from '@drawbridge/sip';
-import { anchor, isAnchored, NO_BODY } from '../anchor/anchor.js';
+import { anchor, type Given, isAnchored, NO_BODY } from '../anchor/anchor.js';
 import type { Target } from '../decide/plan.js';
 import { ALLOW_LINE, hide, type Trust } from '../hide/hide.js';
 import { sendAck } from '../send/send.js';
 import type { Call } from './call.js';
 import { mint } from './identifier.js';
 import { type Leg, sharesUpstream } from './leg.js';
+import { names } from './options.js';
+import { acknowledgeReliable, inOrder, ReliableReplies, rseqOf } from './reliable.js';
 import { SILENT } from './silent-user.js';
 import { passesOver, statusAcross } from './status.js';
 
@@ -21,6 +24,7 @@ export interface InviteParties {
   readonly from: string;
   readonly to: string;
   readonly uri: string;
+  readonly routes?: readonly string[] | undefined;
 }
 
 /** A leg of another call on its way into this one. */
@@ -35,6 +39,8 @@ export interface Takeover {
 
 /** Dialogs that one INVITE of ours may make downstream; further ones are not shown to the caller. */
 const MOST_BRANCHES = 8;
+/** Times that one callee may have its INVITE changed. */
+const MOST_RETRIES = 3;
 
 /**
  * One callee of a call: the leg toward it, the leg with a To tag of its own toward the caller, and its INVITE. Where a
@@ -49,6 +55,12 @@ export class Fork implements ClientUser {
   invite: ClientTransaction | undefined = undefined;
   /** Where the INVITE goes instead when this callee can't be reached. */
   otherwise: Target | undefined = undefined;
+  /** What our INVITE offers, until the call is answered; '' when the callee owes the offer. */
+  offer: Given = NO_BODY;
+  /** The answer in a reliable response that the caller was only shown: its 2xx repeats it. */
+  #owed: Given | undefined = undefined;
+  /** Times that the INVITE was sent again on the callee's demand. */
+  #again = 0;
   /** From and To of our INVITE without tags, and its Request-URI, kept for the dialog that its response makes. */
   readonly parties: InviteParties;
   /** The fork whose INVITE this is a branch of. */
@@ -143,21 +155,33 @@ export class Fork implements ClientUser {
   #provisional(now: Mono, m: MessageView, tx: Tx): void {
     const { call, caller, callee } = this;
     if (call.state !== 'setup' || this.#givenUp) return;
+    const rseq = callee.offers100rel ? rseqOf(m) : 0;
+    if (rseq > 0 && !inOrder(callee, rseq)) return;
     if (m.toTag !== '' && callee.dialog === undefined) callee.dialog = this.#calleeDialog(m, callee.flow);
     this.#callerDialog();
-    const anchored = anchor(callee, caller, m, '1xx');
-    const { body, contentType } = isAnchored(anchored) ? anchored : NO_BODY;
-    call.invite.reply(
-      now,
-      m.status,
-      {
-        toTag: caller.localTag,
-        headers: headerLine('Contact', caller.contact) + ALLOW_LINE + hide(m, this.#trust()),
-        contentType,
-        body,
-      },
-      tx,
-    );
+    const { reliable } = call.options;
+    const reliably = reliable === 'required' || (reliable === 'supported' && rseq > 0);
+    let given: Given = NO_BODY;
+    // A description that may get lost is no answer: in a reliable response it would be one (RFC 3262 §5).
+    if (rseq > 0 || !reliably) {
+      const anchored = anchor(callee, caller, m, rseq > 0 ? '1xx-reliable' : '1xx', reliably ? '1xx-reliable' : '1xx');
+      if (isAnchored(anchored)) given = anchored;
+      else if (rseq > 0) return this.#hopeless(now, anchored.status, tx);
+      if (rseq > 0 && !reliably && given.body !== '') this.#owed = given;
+    }
+    const headers = headerLine('Contact', caller.contact) + ALLOW_LINE + hide(m, this.#trust());
+    if (reliably) {
+      caller.reliable ??= new ReliableReplies(call, caller);
+      caller.reliable.send(now, { status: m.status, headers, given, theirs: rseq }, tx);
+    } else {
+      call.invite.reply(
+        now,
+        m.status,
+        { toTag: caller.localTag, headers, contentType: given.contentType, body: given.body },
+        tx,
+      );
+      if (rseq > 0) acknowledgeReliable(call.shard, now, callee, rseq, tx);
+    }
     if (!call.ringing) {
       call.ringing = true;
       call.shard.m.outbox.push({ kind: 'call-ringing', ref: call.ref, at: now, leg: callee.id, status: m.status });
@@ -173,8 +197,11 @@ export class Fork implements ClientUser {
       return;
     }
     if (call.state !== 'setup' || this.#givenUp) return this.#notWanted(now, flow, m, tx);
+    // It will come again until we acknowledge it.
+    if (caller.reliable?.holdsAnswer === true) return;
 
     call.winner = this;
+    this.offer = NO_BODY;
     if (callee.dialog?.remoteTag === m.toTag) callee.dialog.confirm(m);
     else callee.dialog = this.#calleeDialog(m, callee.flow);
     this.#callerDialog().confirm();
@@ -183,6 +210,8 @@ export class Fork implements ClientUser {
     const delayed = callee.oa.delayed;
     const anchored = anchor(callee, caller, m, '2xx');
     if (!isAnchored(anchored)) return this.#unusable(now, anchored.status, anchored.reason, tx);
+    const given = this.#owed ?? anchored;
+    if (this.#owed !== undefined) caller.oa.note('out', '2xx', true);
     call.media.select(callee.id);
     if (this.takeover !== undefined) {
       callee.dialog.refresh(m);
@@ -199,8 +228,8 @@ export class Fork implements ClientUser {
       {
         toTag: caller.localTag,
         headers: headerLine('Contact', caller.contact) + ALLOW_LINE + hide(m, this.#trust()),
-        contentType: anchored.contentType,
-        body: anchored.body,
+        contentType: given.contentType,
+        body: given.body,
       },
       tx,
     );
@@ -218,6 +247,7 @@ export class Fork implements ClientUser {
 
   #refused(now: Mono, m: MessageView, tx: Tx): void {
     if (passesOver(m.status, this.callee.hops) && this.#elsewhere(now, tx)) return;
+    if (m.status === 421 && this.#withReliable(now, m, tx)) return;
     const trust = this.#trust();
     const status = statusAcross(m.status, trust.challenges);
     this.callee.oa.note('in', 'non-2xx', false);
@@ -226,6 +256,33 @@ export class Fork implements ClientUser {
       { status, headers: hide(m, { ...trust, challenges: trust.challenges && status === m.status }) },
       tx,
     );
+  }
+
+  /** The callee insists on reliable responses, which the caller doesn't know: we acknowledge them in its place. */
+  #withReliable(now: Mono, m: MessageView, tx: Tx): boolean {
+    const { callee } = this;
+    if (callee.offers100rel || this.offer.body === '' || !names(m, H.require, '100rel')) return false;
+    callee.offers100rel = true;
+    return this.#retry(now, tx);
+  }
+
+  #retry(now: Mono, tx: Tx): boolean {
+    const { call, callee } = this;
+    if (call.state !== 'setup' || this.#cancelled || this.#again === MOST_RETRIES) return false;
+    this.#again++;
+    for (const branch of this.#branches.splice(0)) branch.leave();
+    callee.dialog = undefined;
+    callee.rseq = 0;
+    call.search.again(this, now, tx);
+    return true;
+  }
+
+  /** An early answer that can't be used: the callee is cancelled, and the search goes on without it. */
+  #hopeless(now: Mono, status: number, tx: Tx): void {
+    const trunk = this.#trunk ?? this;
+    trunk.invite?.cancel(now, tx);
+    trunk.#gone(now, { status, headers: '' }, tx);
+    trunk.#cancelled = true;
   }
 
   #gone(now: Mono, f: { status: number; headers: string }, tx: Tx): void {
@@ -295,7 +352,8 @@ export class Fork implements ClientUser {
         localTag: callee.localTag,
         localUri: this.parties.from,
         remoteUri: this.parties.to,
-        localSeq: callee.inviteSeq,
+        // What we asked in the early dialog counts: our BYE may not come with a CSeq that was used.
+        localSeq: callee.dialog?.remoteTag === m.toTag ? callee.dialog.localSeq : callee.inviteSeq,
       },
       m,
       flow,
@@ -311,6 +369,7 @@ export class Fork implements ClientUser {
       const { aside } = call.shard;
       aside.parse(call.invite.request);
       caller.dialog = Dialog.asServer(aside, caller.localTag, caller.flow);
+      caller.inviteSeqIn = aside.cseq;
     }
     return caller.dialog;
   }

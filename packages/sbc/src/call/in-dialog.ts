@@ -1,15 +1,18 @@
 import { drop, type Mono, PASS, reply, type Tx, type Verdict } from '@drawbridge/core';
 import { headerLine, type MessageView, type ServerTransaction, type ServerUser } from '@drawbridge/sip';
-import { anchor, isAnchored, NO_BODY } from '../anchor/anchor.js';
+import { anchor, hasSdp, isAnchored, NO_BODY } from '../anchor/anchor.js';
 import { ALLOW_LINE } from '../hide/hide.js';
 import type { Inbound } from '../inbound.js';
 import { sendAck } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { Exchange } from './exchange.js';
 import type { Leg } from './leg.js';
+import { rackLine } from './reliable.js';
 
 /** Nobody waits for anything after our own final reply. */
 const ANSWERED: ServerUser = { onCancel() {}, onAckMissing() {} };
+/** What may cross before the answer. A re-INVITE has to wait for it (RFC 3261 §14.1). */
+const EARLY: ReadonlySet<string> = new Set(['UPDATE', 'INFO', 'NOTIFY']);
 const GONE = reply(481, 'no-dialog');
 
 /** The leg that a request belongs to, by our tag in its To. */
@@ -57,8 +60,7 @@ export function callInDialog(shard: Shard, inbound: Inbound, leg: Leg): Verdict 
     case 'NOTIFY':
       return across(shard, inbound, leg);
     case 'PRACK':
-      // We never send a reliable provisional response, so there is none to acknowledge (RFC 3262 §3).
-      return reply(481, 'no-dialog');
+      return prack(shard, inbound, leg);
     default:
       return reply(405, 'method-not-allowed', ALLOW_LINE);
   }
@@ -67,14 +69,30 @@ export function callInDialog(shard: Shard, inbound: Inbound, leg: Leg): Verdict 
 function across(shard: Shard, inbound: Inbound, leg: Leg): Verdict {
   const { peer } = leg;
   if (peer === undefined) return GONE;
-  // Before the answer only the INVITE's own transaction negotiates; its callee has no confirmed dialog to ask in.
-  if (leg.dialog?.state === 'early' && inbound.m.method !== 'INFO' && inbound.m.method !== 'NOTIFY') {
+  if (leg.dialog?.state === 'early' && !EARLY.has(inbound.m.method)) {
     return reply(500, 'request-pending', headerLine('Retry-After', '1'));
   }
   const refused = Exchange.start(shard, inbound, leg, peer);
   return refused === undefined
     ? PASS
     : reply(refused.status, refused.reason, headerLine('Retry-After', String(shard.m.random.u32() % 11)));
+}
+
+/** RFC 3262 §3: the acknowledgement of a reliable response of ours goes on to whoever sent that; with what it offers or answers. */
+function prack(shard: Shard, inbound: Inbound, leg: Leg): Verdict {
+  const { now, m, tx } = inbound;
+  const { peer, reliable } = leg;
+  const found = reliable?.find(m);
+  if (reliable === undefined || found === undefined || peer === undefined) return GONE;
+  if (found.theirs === 0) {
+    const verdict = hasSdp(m) ? reply(488, 'offer-answer-violation') : answer(shard, inbound, 200, '');
+    if (verdict.do === 'pass') reliable.acknowledged(now, tx);
+    return verdict;
+  }
+  const refused = Exchange.start(shard, inbound, leg, peer, rackLine(peer, found.theirs));
+  if (refused !== undefined) return reply(refused.status, refused.reason);
+  reliable.acknowledged(now, tx);
+  return PASS;
 }
 
 /** RFC 3261 §15.1.2; a caller may also give up an early dialog with BYE, a callee may not (§15). */

@@ -12,12 +12,17 @@ import type { Identity } from '../inbound.js';
 import type { HopList } from '../locate/hop-list.js';
 import type { RealmListener } from '../realms.js';
 import type { Shard } from '../shard.js';
+import type { ReliableReplies } from './reliable.js';
 
 /** The INVITE that a leg's peer waits on: a server transaction, or a transfer in place of one. */
 export interface Invitation {
   /** The whole request while replies can still be made from it. */
   readonly request: string;
   readonly flow: Flow;
+  /** A final reply has been given. */
+  readonly answered?: boolean;
+  /** A reply as text; absent where there is nobody whom it could reach. */
+  write?(status: number, o: ReplyParts): string;
   reply(now: Mono, status: number, o: ReplyParts, tx: Tx): void;
   acknowledged(now: Mono): void;
   /** The call is over, whatever its state. */
@@ -80,6 +85,16 @@ export class Leg {
   ack = '';
   /** CSeq of our last INVITE on this leg. */
   inviteSeq = 0;
+  /** CSeq of the INVITE that the peer opened the dialog with. */
+  inviteSeqIn = 0;
+  /** Our INVITE on this leg said that we understand reliable provisional responses. */
+  offers100rel = false;
+  /** RSeq of the peer's last reliable response in order, 0 before the first. */
+  rseq = 0;
+  /** Our reliable responses to the peer's INVITE. */
+  reliable: ReliableReplies | undefined = undefined;
+  /** The peer's UPDATE on this leg that we have not answered. */
+  updateIn: Invitation | undefined = undefined;
   /** Another dialog that one INVITE of ours made, further downstream: it shares our tag. */
   twin: Leg | undefined = undefined;
   #joined = false;
@@ -103,6 +118,7 @@ export class Leg {
     const leg = new Leg({ id, role, owner, listener, flow, identity, callId, localTag, upstream, hops });
     leg.inviteIn = this.inviteIn;
     leg.inviteSeq = this.inviteSeq;
+    leg.offers100rel = this.offers100rel;
     return leg;
   }
 
@@ -145,6 +161,7 @@ export class Leg {
   leave(shard: Shard): void {
     if (!this.#joined) return;
     this.#joined = false;
+    this.reliable?.stop();
     let first = shard.legs.get(this.localTag);
     if (first === this) first = this.twin;
     else for (let l = first; l !== undefined; l = l.twin) if (l.twin === this) l.twin = this.twin;

@@ -1,6 +1,6 @@
 import { type Mono, maskUri, own, PASS, reply, type Tx, type Verdict } from '@drawbridge/core';
 import type { MediaSession } from '@drawbridge/media-relay';
-import { buildRequest, H, headerLine, type MessageView, parseNameAddr, parseUri } from '@drawbridge/sip';
+import { buildRequest, H, headerLine, type MessageView, OfferAnswer, parseNameAddr, parseUri } from '@drawbridge/sip';
 import { anchor, hasSdp, isAnchored, SDP } from '../anchor/anchor.js';
 import type { Onward, Target } from '../decide/plan.js';
 import { ALLOW_LINE, hide } from '../hide/hide.js';
@@ -12,14 +12,17 @@ import type { Shard } from '../shard.js';
 import { Call, type Search } from './call.js';
 import { Fork } from './fork.js';
 import { mint, mintRef } from './identifier.js';
-import { type Invitation, Leg } from './leg.js';
+import { type Invitation, Leg, sharesUpstream } from './leg.js';
+import { type CallerOptions, NO_OPTIONS, optionsOf } from './options.js';
 
 const CALLER = 'a';
 /** Silence of a next hop that has a substitute: five transmissions. */
 export const FAILOVER_MS = 8000;
 
+const SUPPORTED_100REL = headerLine('Supported', '100rel');
+
 /** How a call goes on searching; given to it, since calls don't know how they are set up. */
-const SEARCH: Search = { nextGroup: startNextGroup, instead: inviteInstead, also: inviteAlso };
+const SEARCH: Search = { nextGroup: startNextGroup, instead: inviteInstead, also: inviteAlso, again: inviteAgain };
 
 /** A new INVITE and where it may go → a call, its first group of forks on the way. */
 export function startCall(
@@ -60,6 +63,7 @@ export function startCall(
     callId: own(m.callId),
     caller: identity.kind === 'subscriber' ? identity.aor : partyOf(m),
     callee,
+    options: optionsOf(m),
     onward,
     forks: targets.length,
   });
@@ -79,6 +83,7 @@ export interface CallParts {
   /** `user@domain`. */
   readonly caller: string;
   readonly callee: string;
+  readonly options?: CallerOptions | undefined;
   readonly onward?: Onward | undefined;
   readonly forks: number;
 }
@@ -88,6 +93,7 @@ export function openCall(shard: Shard, now: Mono, o: CallParts): Call {
   const { ref, identity, media, invite, callId, onward } = o;
   const call = new Call(shard, {
     search: SEARCH,
+    options: o.options ?? NO_OPTIONS,
     onward,
     ref,
     identity,
@@ -162,38 +168,58 @@ function inviteInstead(call: Call, target: Target, now: Mono, tx: Tx): void {
 
 /** call → anchor → hide → send, for one callee. */
 function inviteFork(call: Call, target: Target, m: MessageView, now: Mono, tx: Tx): void {
-  const { shard } = call;
-  const { transactions } = shard.m;
   const fork = makeFork(call, target, m);
   const { callee, caller } = fork;
   call.forks.push(fork);
-
   const anchored = anchor(caller, callee, m, 'INVITE');
   if (!isAnchored(anchored)) return call.refuse(now, anchored.status, anchored.reason, '', 'caller', tx);
+  fork.offer = anchored;
+  fork.otherwise = target.otherwise;
+  // Of several callees that owe the offer only one may make it before the answer: their media has one place at the caller.
+  callee.offers100rel = call.options.reliable !== 'no' && (anchored.body !== '' || call.forks.length === 1);
+  sendInvite(fork, m, now, tx);
+}
 
-  const { from, to } = fork.parties;
-  const across = shard.m.identity.crossing(caller, callee);
-  const credentials =
-    target.upstream !== undefined && call.identity.kind === 'subscriber' && call.identity.domain === target.upstream;
-  const branch = transactions.newBranch();
-  callee.inviteSeq = 1;
+/** The same INVITE once more (RFC 3261 §8.1.3.5): same Call-ID and tag, the next CSeq, with what the callee demanded. */
+function inviteAgain(fork: Fork, now: Mono, tx: Tx): void {
+  const { call, callee } = fork;
+  const { aside } = call.shard;
+  aside.parse(call.invite.request);
+  callee.oa = new OfferAnswer();
+  callee.oa.note('out', 'INVITE', fork.offer.body !== '');
+  sendInvite(fork, aside, now, tx);
+}
+
+function sendInvite(fork: Fork, m: MessageView, now: Mono, tx: Tx): void {
+  const { call, callee, caller } = fork;
+  const { shard } = call;
+  const { from, to, uri, routes } = fork.parties;
+  const branch = shard.m.transactions.newBranch();
+  callee.inviteSeq++;
   const text = buildRequest({
     method: 'INVITE',
-    uri: target.uri,
+    uri,
     via: callee.via(branch),
-    routes: target.routes,
+    routes,
     maxForwards: hopsLeft(m),
     from: `${from};tag=${callee.localTag}`,
     to,
     callId: callee.callId,
-    cseq: 1,
+    cseq: callee.inviteSeq,
     contact: callee.contact,
-    headers: ALLOW_LINE + hide(m, { credentials, challenges: false, across }) + referredBy(shard, call.identity, m),
-    contentType: anchored.contentType,
-    body: anchored.body,
+    headers:
+      ALLOW_LINE +
+      (callee.offers100rel ? SUPPORTED_100REL : '') +
+      hide(m, {
+        credentials: sharesUpstream(caller, callee),
+        challenges: false,
+        across: shard.m.identity.crossing(caller, callee),
+      }) +
+      referredBy(shard, call.identity, m),
+    contentType: fork.offer.contentType,
+    body: fork.offer.body,
   });
-  fork.otherwise = target.otherwise;
-  const timeoutMs = target.otherwise === undefined ? undefined : FAILOVER_MS;
+  const timeoutMs = fork.otherwise === undefined ? undefined : FAILOVER_MS;
   const invite = send(shard, now, callee, { method: 'INVITE', text, branch, user: fork, timeoutMs }, tx);
   if (invite === undefined)
     return call.refuse(now, 503, 'transaction-limit', headerLine('Retry-After', '10'), 'border', tx);
@@ -244,7 +270,7 @@ function makeFork(call: Call, target: Target, m: MessageView): Fork {
   caller.join(shard);
   callee.join(shard);
   const { from, to } = outerParties(shard.m.identity.crossing(caller, callee), m);
-  return new Fork(call, caller, callee, { from, to, uri: target.uri });
+  return new Fork(call, caller, callee, { from, to, uri: target.uri, routes: target.routes });
 }
 
 /** RFC 3892: who asked for this request, as every party is shown. What proves it names hosts and stays here. */

@@ -72,6 +72,7 @@ const PASS_TRUSTED = 64;
 const MAP_IDENTITY = 65;
 const REWRITE_WARNING = 66;
 const REWRITE_PRIVACY = 67;
+const REWRITE_REQUIRE = 68;
 
 /** One byte per header id: how it crosses. */
 export const CROSSING = new Uint8Array(HEADER_IDS);
@@ -85,6 +86,7 @@ for (const h of BETWEEN_TRUSTED) CROSSING[h] = PASS_TRUSTED;
 for (const h of IDENTITY) CROSSING[h] = MAP_IDENTITY;
 CROSSING[H.warning] = REWRITE_WARNING;
 CROSSING[H.privacy] = REWRITE_PRIVACY;
+CROSSING[H.require] = REWRITE_REQUIRE;
 
 export const CROSS = {
   asIs: PASS_AS_IS,
@@ -97,10 +99,23 @@ export const CROSS = {
   identity: MAP_IDENTITY,
   warning: REWRITE_WARNING,
   privacy: REWRITE_PRIVACY,
+  require: REWRITE_REQUIRE,
 } as const;
 
-/** Option tags that we relay faithfully between legs; the others need a part of us that isn't there yet. */
-export const OPTION_TAGS: ReadonlySet<string> = new Set(['norefersub', 'eventlist', 'tdialog', 'histinfo-lbyr']);
+/** Option tags that we relay faithfully between legs. `100rel` and `timer` are each leg's own affair, and written by us. */
+export const OPTION_TAGS: ReadonlySet<string> = new Set([
+  'norefersub',
+  'eventlist',
+  'tdialog',
+  'histinfo-lbyr',
+  'precondition',
+]);
+
+/** Of Require: what only the other end can do. */
+export const REQUIRE_TAGS: ReadonlySet<string> = new Set(['precondition']);
+
+/** Of Require in a 421: what the other end must bring along as well. */
+export const DEMANDED_TAGS: ReadonlySet<string> = new Set(['precondition', '100rel']);
 
 /** Bodies that may cross, per method, besides SDP (which `anchor` rewrites). */
 const BODIES: Readonly<Record<string, ReadonlySet<string>>> = {

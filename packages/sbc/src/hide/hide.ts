@@ -3,7 +3,7 @@ import { asserted, identityLine, mappedLine, warningLine } from '../identity/hea
 import type { Crossing } from '../identity/policy.js';
 import { type Privacy, privacyOf } from '../identity/privacy.js';
 import { RULE } from '../identity/rules.js';
-import { CROSS, CROSSING, OPTION_TAGS } from './allow.js';
+import { CROSS, CROSSING, DEMANDED_TAGS, OPTION_TAGS, REQUIRE_TAGS } from './allow.js';
 
 /**
  * What may cross besides what crosses between anybody. `credentials` go to the upstream they are meant for, and its
@@ -64,7 +64,8 @@ function rewritten(
   privacy: Privacy | undefined,
   rule: number,
 ): string {
-  if (how === CROSS.supported) return supported(m.value(i));
+  if (how === CROSS.supported) return tags('Supported', m.value(i), OPTION_TAGS);
+  if (how === CROSS.require) return tags('Require', m.value(i), m.status === 421 ? DEMANDED_TAGS : REQUIRE_TAGS);
   if (how === CROSS.reason) return reason(m.value(i));
   if (how === CROSS.privacy) return privacy === undefined ? m.line(i) : i === m.first(m.id(i)) ? privacy.left : '';
   if (across === undefined) return '';
@@ -80,9 +81,9 @@ function endOfHeaders(m: MessageView): number {
   return m.lineAt(last) + m.line(last).length;
 }
 
-function supported(value: string): string {
-  const tags = splitList(value).filter(tag => OPTION_TAGS.has(tag.toLowerCase()));
-  return tags.length === 0 ? '' : headerLine('Supported', tags.join(', '));
+function tags(name: string, value: string, which: ReadonlySet<string>): string {
+  const crossing = splitList(value).filter(tag => which.has(tag.toLowerCase()));
+  return crossing.length === 0 ? '' : headerLine(name, crossing.join(', '));
 }
 
 /** RFC 3326: protocol and cause stay; the text may quote a host. */
@@ -96,5 +97,5 @@ function reason(value: string): string {
   return out;
 }
 
-export const ALLOWED_METHODS = 'INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE, UPDATE, SUBSCRIBE, NOTIFY';
+export const ALLOWED_METHODS = 'INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE, PRACK, UPDATE, SUBSCRIBE, NOTIFY';
 export const ALLOW_LINE = headerLine('Allow', ALLOWED_METHODS);

@@ -2,8 +2,8 @@ import { drop, isStream, PASS, type Reason, reply, type Verdict } from '@drawbri
 import { H, headerLine, tokenList } from '@drawbridge/sip';
 import type { Inbound } from '../inbound.js';
 
-/** What we understand of Require and Proxy-Require. */
-const SUPPORTED: ReadonlySet<string> = new Set(['path', 'outbound', 'gruu']);
+/** What we understand of Require and Proxy-Require: done by us, or carried to the side that does it. */
+const SUPPORTED: ReadonlySet<string> = new Set(['100rel', 'timer', 'precondition', 'path', 'outbound', 'gruu']);
 
 const STATUS: Partial<Record<Reason, number>> = { 'unsupported-version': 505, 'unsupported-scheme': 416 };
 

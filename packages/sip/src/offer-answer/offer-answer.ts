@@ -10,6 +10,7 @@ export type Carrier =
   | 'ACK'
   | 'PRACK'
   | 'PRACK-2xx'
+  | 'PRACK-non-2xx'
   | 'UPDATE'
   | 'UPDATE-2xx'
   | 'UPDATE-non-2xx';
@@ -30,7 +31,7 @@ export type OfferAnswerState = 'idle' | 'offer-in' | 'offer-out' | 'stable';
  *
  * An INVITE without a description is a delayed offer: the first reliable response must then carry the offer. What
  * comes in a response after the answer was given repeats it and is ignored. A leg that forks has one machine per
- * callee (`fork`). When an INVITE or UPDATE fails, what it offered is undone (`rollback`, RFC 6141 §3).
+ * callee (`fork`). When an INVITE, UPDATE or PRACK fails, what it offered is undone (`rollback`, RFC 6141 §3).
  *
  * The machine knows nothing of transactions: it is told of every message that could carry a description, in order.
  */
@@ -47,8 +48,13 @@ type Offering = keyof typeof ANSWERED_BY;
 export class OfferAnswer {
   #offer: { readonly from: Direction; readonly by: Offering } | undefined = undefined;
   #established = false;
-  /** The INVITE under way: who sent it, and whether its offer is still to come. */
-  #invite: { readonly from: Direction; readonly delayed: boolean; readonly before: boolean } | undefined = undefined;
+  /**
+   * The INVITE under way: who sent it, whether it came without an offer, whether that is still to come, and whether a
+   * session was established before it.
+   */
+  #invite:
+    | { readonly from: Direction; readonly bare: boolean; readonly delayed: boolean; readonly before: boolean }
+    | undefined = undefined;
 
   get state(): OfferAnswerState {
     if (this.#offer !== undefined) return this.#offer.from === 'in' ? 'offer-in' : 'offer-out';
@@ -74,7 +80,7 @@ export class OfferAnswer {
             ? 'none'
             : this.#crossed(direction);
         if (role === 'offer' || role === 'none')
-          this.#invite = { from: direction, delayed: !hasSdp, before: this.#established };
+          this.#invite = { from: direction, bare: !hasSdp, delayed: !hasSdp, before: this.#established };
         return role;
       }
       case 'UPDATE':
@@ -103,7 +109,8 @@ export class OfferAnswer {
         this.#failed();
         return 'none';
       case 'UPDATE-non-2xx':
-        if (this.#offer?.by === 'UPDATE') this.#offer = undefined;
+      case 'PRACK-non-2xx':
+        if (this.#offer?.by === carrier.slice(0, -'-non-2xx'.length)) this.#offer = undefined;
         return 'none';
     }
   }
@@ -114,12 +121,13 @@ export class OfferAnswer {
     this.#offer = undefined;
   }
 
-  /** The machine of one more callee of the same INVITE. Call it on a machine that was told of the INVITE and nothing since. */
+  /** The machine of one more callee of the same initial INVITE, as it was before anybody answered. */
   fork(): OfferAnswer {
     const other = new OfferAnswer();
     if (this.#invite === undefined) return other;
-    other.#invite = this.#invite;
-    if (!this.#invite.delayed) other.#offer = { from: this.#invite.from, by: 'INVITE' };
+    const { from, bare } = this.#invite;
+    other.#invite = { from, bare, delayed: bare, before: false };
+    if (!bare) other.#offer = { from, by: 'INVITE' };
     return other;
   }
 

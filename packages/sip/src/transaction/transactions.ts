@@ -111,6 +111,11 @@ export class Transactions {
     return this.#ctx.tx;
   }
 
+  /** ms: RFC 3261 §17.1.1.1. */
+  get t1(): number {
+    return this.#ctx.t1;
+  }
+
   get serverCount(): number {
     return this.#servers.size;
   }
