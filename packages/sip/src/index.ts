@@ -3,6 +3,7 @@ export * from './digest/algorithm.js';
 export * from './digest/client.js';
 export * from './digest/server.js';
 export * from './digest/stateless-tag.js';
+export * from './flow/certificate-names.js';
 export * from './flow/flow.js';
 export * from './flow/flow-token.js';
 export * from './flow/framer.js';

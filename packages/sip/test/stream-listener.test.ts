@@ -296,15 +296,22 @@ t.test('text to the listener itself dials once, queues a bounded number, and reu
   t.notOk(listener.text(via, to, 0, 'late'));
 });
 
-t.test('an accepted stream is used for sends to its far endpoint', async t => {
+t.test('what is sent to an endpoint is dialled there, never handed to whoever came from there', async t => {
   const { listener, heard } = await open();
   t.teardown(() => listener.close());
   const c = await dial(listener.local);
   await heard.until(() => heard.flows.length === 1);
-  t.ok(listener.text(VIA, Endpoints.of({ address: '127.0.0.1', port: c.socket.localPort ?? 0 }), 0, 'hello'));
+  const [via] = heard.vias.length > 0 ? heard.vias : [heard.flows[0]?.[0] ?? 0];
+  const from = Endpoints.of({ address: '127.0.0.1', port: c.socket.localPort ?? 0 });
+  // Control: over the stream itself it arrives.
+  t.ok(listener.text(via ?? 0, from, 0, 'yours'));
   listener.flush();
-  await c.until('hello');
-  t.equal(listener.streams, 1);
+  await c.until('yours');
+  t.ok(listener.text(VIA, from, 0, 'not yours'));
+  listener.flush();
+  // Nobody listens where the client came from.
+  await heard.until(() => heard.flows.some(f => f[1] === 'error'));
+  t.equal(c.got(), 'yours');
   c.socket.destroy();
 });
 

@@ -148,9 +148,29 @@ export class Framer {
   }
 }
 
-/** Body length by the one Content-Length (or `l`) line of the head; -1 when there isn't exactly one good one. */
+/**
+ * What a WebSocket message is (RFC 7118 §5: exactly one SIP message). Content-Length may be absent there; a wrong one
+ * would let the next reader cut elsewhere. `more`: a bare CRLF or nothing, to be ignored.
+ */
+export function checkFrame(b: Buffer, limits: FramingLimits): Frame {
+  if (b.length <= 4) {
+    const text = b.toString('latin1');
+    if (text === '\r\n\r\n') return FRAME.keepalive;
+    return text === '' || text === '\r\n' ? FRAME.more : FRAME.fault;
+  }
+  const at = b.indexOf(END_OF_HEAD);
+  if (at < 0 || at + 4 > limits.maxHead) return FRAME.fault;
+  const body = b.length - at - 4;
+  const said = contentLength(b, 0, at + 4, limits.maxBody);
+  return body <= limits.maxBody && (said === body || said === ABSENT) ? FRAME.message : FRAME.faultyHead;
+}
+
+const ABSENT = -1;
+const FAULTY = -2;
+
+/** Body length by the one Content-Length (or `l`) line of the head; negative when there isn't exactly one good one. */
 function contentLength(b: Buffer, from: number, to: number, max: number): number {
-  let found = -1;
+  let found = ABSENT;
   let line = b.indexOf(LF, from) + 1;
   while (line > 0 && line < to - 2) {
     let end = b.indexOf(LF, line);
@@ -158,9 +178,9 @@ function contentLength(b: Buffer, from: number, to: number, max: number): number
     if (end < 0 || end >= to) break;
     const value = contentLengthValue(b, line, end);
     if (value >= 0) {
-      if (found >= 0) return -1;
+      if (found >= 0) return FAULTY;
       found = readLength(b, value, end, max);
-      if (found < 0) return -1;
+      if (found < 0) return FAULTY;
     }
     line = end + 1;
   }

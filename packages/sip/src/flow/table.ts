@@ -1,5 +1,15 @@
-import { type Endpoint, Endpoints, isStream, listenerOf, type Mono, type Tx, type Via } from '@drawbridge/core';
-import { Flow, type FlowUser, type Transport } from './flow.js';
+import {
+  type Endpoint,
+  Endpoints,
+  formatEndpoint,
+  isStream,
+  listenerOf,
+  type Mono,
+  type Tx,
+  type Via,
+} from '@drawbridge/core';
+import { namesHost } from './certificate-names.js';
+import { Flow, type FlowUser, isSecure, type Transport } from './flow.js';
 import type { Tap } from './tap.js';
 
 export interface FlowTableOptions {
@@ -14,6 +24,14 @@ export interface FlowTableModules {
   localOf(via: Via): Endpoint;
   /** Far end of an open (or just failed) stream: how a dialled flow learns which stream it became. */
   peerOf?(via: Via): Endpoint | undefined;
+  /** A stream that we opened, so that its far end is where we dialled. */
+  isDialled?(via: Via): boolean;
+  /** Whom the verified certificate at the far end of a stream names. */
+  namesOf?(via: Via): readonly string[];
+  /** A stream that this listener dials to this endpoint must end at who owns this name. */
+  expect?(via: Via, to: Endpoint, name: string): void;
+  /** Whoever is behind this stream has shown who he is: it may stay. */
+  vouch?(via: Via): void;
   /** Key of the hash over addresses: random in production, so that nobody can aim at one chain. */
   readonly seed?: number;
   readonly tap?: Tap;
@@ -22,6 +40,8 @@ export interface FlowTableModules {
 export type OnDead = (now: Mono, flow: Flow, tx: Tx) => void;
 
 const NONE = -1;
+/** Endpoints that one accepted stream may stand for. */
+const MAX_ALIASES = 4;
 
 /**
  * All flows of a shard. A flow is interned under (listener, peer address and port); its peer lives in a slot of
@@ -42,6 +62,8 @@ export class FlowTable {
   readonly #newer: Int32Array;
   readonly #free: number[] = [];
   readonly #streams = new Map<Via, Flow>();
+  /** Accepted flows that stand for a dialled one (RFC 5923), by listener and the endpoint they stand for. */
+  readonly #aliases = new Map<string, Flow>();
   readonly #onDead: OnDead[] = [];
   readonly #scratch = new Endpoints(1);
   #oldest = NONE;
@@ -132,14 +154,47 @@ export class FlowTable {
     user.flowPrev = undefined;
   }
 
+  /** Whom the certificate behind a stream names, known before there is a flow. */
+  namesOf(via: Via): readonly string[] {
+    return isStream(via) ? (this.#m.namesOf?.(via) ?? []) : [];
+  }
+
+  /** Whoever sent this over a stream is known by now: it is exempt from the deadline for strangers. */
+  vouch(via: Via): void {
+    if (isStream(via)) this.#m.vouch?.(via);
+  }
+
+  /**
+   * RFC 5923 §5: what we would dial at `to` may go over this accepted flow, to a name that its certificate proves. Without
+   * such a certificate anybody could draw another's requests to himself, so then nothing is noted.
+   */
+  alias(f: Flow, to: Endpoint): boolean {
+    if (!f.accepted || !f.alive || f.certificateNames.length === 0) return false;
+    const key = aliasKey(f.via, to);
+    const known = this.#aliases.get(key);
+    if (known?.alive && known !== f) return false;
+    if (known === f) return true;
+    if (f.aliases.length >= MAX_ALIASES) return false;
+    this.#aliases.set(key, f);
+    f.aliases = [...f.aliases, key];
+    return true;
+  }
+
   /**
    * A flow for what we send first: UDP from that listener, or a stream that the listener opens on the first
-   * send (or has open already). Undefined when every slot is held.
+   * send (or has opened already). `name`: whom the far end's certificate must name, on a TLS listener.
+   * Undefined when every slot is held, or when the open stream there belongs to somebody else.
    */
-  dialled(now: Mono, via: Via, to: Endpoint): Flow | undefined {
+  dialled(now: Mono, via: Via, to: Endpoint, name?: string): Flow | undefined {
     if (!this.#scratch.set(0, to)) return undefined;
+    if (name !== undefined) {
+      const alias = this.#aliases.size === 0 ? undefined : this.#aliases.get(aliasKey(via, to));
+      if (alias?.alive && namesHost(alias.certificateNames, name)) return alias;
+      this.#m.expect?.(via, to, name);
+    }
     const known = this.#lookup(via, this.#scratch, 0);
     if (known !== undefined) {
+      if (name !== undefined && isStream(known.via) && !this.#isOf(known, name)) return undefined;
       if (known.refs === 0) this.#touch(known.j);
       return known;
     }
@@ -155,6 +210,7 @@ export class FlowTable {
     f.via = via;
     f.lastSeen = now;
     f.proven = true;
+    f.certificateNames = this.namesOf(via);
     this.#streams.set(via, f);
     return f;
   }
@@ -224,7 +280,8 @@ export class FlowTable {
     const generation = (this.#generation[slot]! + 1) >>> 0;
     this.#generation[slot] = generation;
     this.#peers.copy(slot, peer, j);
-    const f = new Flow(generation * this.#cap + slot, via, this.#peers, slot, this.#m.transportOf(via), now);
+    const accepted = isStream(via) && this.#m.isDialled?.(via) !== true;
+    const f = new Flow(generation * this.#cap + slot, via, this.#peers, slot, this.#m.transportOf(via), accepted, now);
     this.#flows[slot] = f;
     const h = this.#bucket(via, peer, j);
     this.#chain[slot] = this.#heads[h]!;
@@ -232,6 +289,7 @@ export class FlowTable {
     if (isStream(via)) {
       // A finished TCP handshake has shown the return path.
       f.proven = true;
+      f.certificateNames = this.namesOf(via);
       this.#streams.set(via, f);
     }
     this.#linkNewest(slot);
@@ -243,12 +301,17 @@ export class FlowTable {
     return peer.hash(j, this.#seed ^ Math.imul(listenerOf(via) + 1, 0x9e3779b1)) & (this.#heads.length - 1);
   }
 
-  /** By listener and peer, whichever stream of that listener it is. */
+  /** Plain TCP has no names to compare. */
+  #isOf(f: Flow, name: string): boolean {
+    return !isSecure(f.transport) || namesHost(f.certificateNames, name);
+  }
+
+  /** By listener and peer: UDP, or the stream that we dialled there. Whoever dialled us from there is another matter. */
   #lookup(via: Via, peer: Endpoints, j: number): Flow | undefined {
     const listener = listenerOf(via);
     for (let s = this.#heads[this.#bucket(via, peer, j)]!; s !== NONE; s = this.#chain[s]!) {
       const f = this.#flows[s];
-      if (f !== undefined && listenerOf(f.via) === listener && this.#peers.equal(s, peer, j)) return f;
+      if (f !== undefined && !f.accepted && listenerOf(f.via) === listener && this.#peers.equal(s, peer, j)) return f;
     }
     return undefined;
   }
@@ -262,6 +325,7 @@ export class FlowTable {
   }
 
   #unindex(f: Flow): void {
+    for (const key of f.aliases) if (this.#aliases.get(key) === f) this.#aliases.delete(key);
     if (isStream(f.via)) this.#streams.delete(f.via);
     const h = this.#bucket(f.via, this.#peers, f.j);
     let before = NONE;
@@ -303,4 +367,8 @@ export class FlowTable {
     if (newer === NONE) this.#newest = older;
     else this.#older[newer] = older;
   }
+}
+
+function aliasKey(via: Via, to: Endpoint): string {
+  return `${listenerOf(via)} ${formatEndpoint(to)}`;
 }

@@ -1,4 +1,6 @@
+import { isUtf8 } from 'node:buffer';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import {
   BATCH,
   canonicalAddress,
@@ -13,9 +15,20 @@ import {
   type Via,
 } from '@drawbridge/core';
 import { bindError, SocketError } from 'node-dgram-raw';
-import { FRAME, type FramingLimits } from '../flow/framer.js';
+import type { RawData, WebSocket } from 'ws';
+import { Admission } from '../flow/admission.js';
+import { isSecure, isWebSocket } from '../flow/flow.js';
+import { checkFrame, FRAME, type FramingLimits } from '../flow/framer.js';
 import { Stream } from './stream.js';
-import type { StreamCounters, StreamListener, StreamListenerOptions } from './stream-options.js';
+import type {
+  StreamCounters,
+  StreamListener,
+  StreamListenerOptions,
+  StreamTransport,
+  TlsMaterial,
+} from './stream-options.js';
+import { TlsLayer, verifiedNames } from './tls-layer.js';
+import { WebSocketLayer } from './websocket-layer.js';
 
 /** Opens the listening socket. Rejects with `SocketError`. */
 export async function openStreamListener(options: StreamListenerOptions): Promise<StreamListener> {
@@ -25,7 +38,12 @@ export async function openStreamListener(options: StreamListenerOptions): Promis
       'address-not-available',
       `"${options.address}" is not an IP address; write it as 192.0.2.1 or 2001:db8::1.`,
     );
+  const { transport = 'tcp' } = options;
+  if (isSecure(transport) && options.tls === undefined)
+    throw new TypeError(`a listener for ${transport} needs a certificate`);
   const at = { address, port: options.port };
+  // Before the socket: material that OpenSSL refuses must leave nothing open.
+  const tls = isSecure(transport) && options.tls !== undefined ? new TlsLayer(options.tls) : undefined;
   const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(bindError(error.code ?? error.message, at, 'TCP')));
@@ -37,15 +55,16 @@ export async function openStreamListener(options: StreamListenerOptions): Promis
       },
     );
   });
-  return new TcpListener(server, options);
+  return new StreamServer(server, options, transport, tls);
 }
 
 /** Serials of streams fill the upper 24 bits of a via. */
 const SERIALS = 1 << 24;
 
-class TcpListener implements StreamListener {
+class StreamServer implements StreamListener {
   readonly name: string;
   readonly local: Endpoint;
+  readonly transport: StreamTransport;
   readonly counters: StreamCounters = {
     accepted: 0,
     dialled: 0,
@@ -55,16 +74,20 @@ class TcpListener implements StreamListener {
     keepalives: 0,
     framingFaults: 0,
     deadlines: 0,
+    strangers: 0,
+    unopened: 0,
     turnedAway: 0,
     refused: 0,
   };
   readonly #server: Server;
-  readonly #o: Required<StreamListenerOptions>;
+  readonly #o: Required<Omit<StreamListenerOptions, 'tls' | 'transport'>>;
   readonly #limits: FramingLimits;
+  readonly #tls: TlsLayer | undefined;
+  readonly #websocket: WebSocketLayer | undefined;
   readonly #streams = new Map<FlowId, Stream>();
-  /** By far endpoint: what a send to the listener itself may use. */
+  /** Dialled, by far endpoint: what a send to the listener itself may use. Whoever dials us from there is another matter. */
   readonly #byPeer = new Map<string, Stream>();
-  readonly #perAddress = new Map<string, number>();
+  readonly #admission: Admission;
   readonly #dirty: Stream[] = [];
   readonly #rx: {
     count: number;
@@ -81,26 +104,33 @@ class TcpListener implements StreamListener {
   #sweeper: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(server: Server, options: StreamListenerOptions) {
+  constructor(server: Server, options: StreamListenerOptions, transport: StreamTransport, tls: TlsLayer | undefined) {
     const bound = server.address();
     if (bound === null || typeof bound === 'string') throw new TypeError('not a TCP server');
     this.#server = server;
     this.local = { address: canonicalAddress(bound.address) ?? bound.address, port: bound.port };
-    this.name = `tcp:${formatEndpoint(this.local)}`;
+    this.transport = transport;
+    this.#tls = tls;
+    this.name = `${transport}:${formatEndpoint(this.local)}`;
     this.#o = {
       maxStreams: 10_000,
       maxPerAddress: 100,
+      maxPerNetwork: 1000,
       maxHead: 16_384,
       maxBody: 65_536,
       messageDeadlineMs: 10_000,
       idleMs: 900_000,
       dialMs: 5_000,
+      handshakeMs: 5_000,
+      authenticateMs: Number.POSITIVE_INFINITY,
       highWater: 262_144,
       stuckMs: 10_000,
       maxPending: 16,
       ...options,
     };
     this.#limits = this.#o;
+    this.#admission = new Admission(this.#o);
+    this.#websocket = isWebSocket(transport) ? new WebSocketLayer(this.#o.maxHead + this.#o.maxBody) : undefined;
     const local = new Endpoints(BATCH);
     for (let i = 0; i < BATCH; i++) local.set(i, this.local);
     this.#rx = {
@@ -127,12 +157,33 @@ class TcpListener implements StreamListener {
     return this.#streams.get(via)?.peer;
   }
 
+  namesOf(via: Via): readonly string[] {
+    return this.#streams.get(via)?.certificateNames ?? [];
+  }
+
+  isDialled(via: Via): boolean {
+    return this.#streams.get(via)?.dialled === true;
+  }
+
+  expect(to: Endpoint, name: string): void {
+    this.#tls?.expect(to, name);
+  }
+
+  vouch(via: Via): void {
+    const stream = this.#streams.get(via);
+    if (stream !== undefined) stream.vouched = true;
+  }
+
+  renew(material: TlsMaterial): void {
+    this.#tls?.renew(material);
+  }
+
   start(via: Via, sink: ListenerSink): void {
     if (this.#sink !== undefined || this.#closing !== undefined) return;
     this.#via = via;
     this.#sink = sink;
     const o = this.#o;
-    const least = Math.min(o.messageDeadlineMs, o.idleMs, o.dialMs, o.stuckMs);
+    const least = Math.min(o.messageDeadlineMs, o.idleMs, o.dialMs, o.stuckMs, o.handshakeMs, o.authenticateMs);
     this.#sweeper = setInterval(() => this.#sweep(performance.now()), Math.min(1000, Math.max(20, least / 4)));
     this.#sweeper.unref();
   }
@@ -190,7 +241,8 @@ class TcpListener implements StreamListener {
       stream.socket.cork();
       this.#dirty.push(stream);
     }
-    stream.socket.write(message, 'latin1');
+    if (stream.ws === undefined) stream.socket.write(message, 'latin1');
+    else if (!sendFrame(stream.ws, message)) return false;
     this.counters.sent++;
     return true;
   }
@@ -200,6 +252,23 @@ class TcpListener implements StreamListener {
     const known = this.#byPeer.get(formatEndpoint(peer));
     if (known !== undefined && !known.ending && !known.socket.destroyed) return known;
     if (this.#sink === undefined || this.#streams.size >= this.#o.maxStreams || peer.port === 0) return undefined;
+    let stream: Stream | undefined;
+    const opened = (): void => {
+      if (stream !== undefined) this.#dialOpened(stream);
+    };
+    const socket = this.#dial(peer, opened);
+    if (socket === undefined) return undefined;
+    stream = this.#adopt(socket, peer, true);
+    return stream;
+  }
+
+  #dial(peer: Endpoint, opened: () => void): Socket | undefined {
+    // Clients open WebSockets, nobody else (RFC 7118 §5).
+    if (this.#websocket !== undefined) return undefined;
+    if (this.#tls !== undefined) {
+      const secure = this.#tls.dial(peer, this.local.address, opened);
+      return secure?.setNoDelay(true).setKeepAlive(true, 60_000);
+    }
     const socket = connect({
       host: peer.address,
       port: peer.port,
@@ -208,9 +277,8 @@ class TcpListener implements StreamListener {
       keepAlive: true,
       keepAliveInitialDelay: 60_000,
     });
-    const stream = this.#adopt(socket, peer, true);
-    socket.once('connect', () => this.#opened(stream));
-    return stream;
+    socket.once('connect', opened);
+    return socket;
   }
 
   #accept(socket: Socket): void {
@@ -220,7 +288,7 @@ class TcpListener implements StreamListener {
       peer === undefined ||
       this.#sink === undefined ||
       this.#streams.size >= this.#o.maxStreams ||
-      !this.#admit(peer.address)
+      !this.#admission.enter(peer.address)
     ) {
       this.counters.turnedAway++;
       socket.on('error', () => {});
@@ -228,29 +296,50 @@ class TcpListener implements StreamListener {
       return;
     }
     this.counters.accepted++;
-    this.#sink.flow(this.#adopt(socket, peer, false).via, 'opened');
+    const stream = this.#adopt(socket, peer, false);
+    if (this.#tls === undefined) return this.#agree(stream, socket);
+    this.#tls.accept(socket, secure => {
+      if (stream.gone || stream.ending) return void secure.destroy();
+      stream.socket = secure;
+      secure.on('close', () => this.#gone(stream));
+      stream.certificateNames = verifiedNames(secure);
+      if (secure.authorized) stream.vouched = true;
+      this.#agree(stream, secure);
+    });
   }
 
-  #admit(address: string): boolean {
-    const key = prefixOf(address);
-    const n = this.#perAddress.get(key) ?? 0;
-    if (n >= this.#o.maxPerAddress) return false;
-    this.#perAddress.set(key, n + 1);
-    return true;
+  /** The connection is what it should be underneath; on to the first message. */
+  #agree(stream: Stream, socket: Socket): void {
+    if (this.#websocket === undefined) return this.#carry(stream);
+    this.#websocket.accept(socket, ws => {
+      if (stream.gone || stream.ending) return ws.terminate();
+      stream.ws = ws;
+      this.#carry(stream);
+    });
   }
 
   #adopt(socket: Socket, peer: Endpoint, dialled: boolean): Stream {
     const stream = new Stream(this.#nextVia(), socket, peer, dialled, this.#limits, performance.now());
     this.#streams.set(stream.via, stream);
-    this.#byPeer.set(formatEndpoint(peer), stream);
-    socket.on('data', chunk => this.#read(stream, chunk));
-    socket.on('drain', () => {
-      if (!stream.ending) stream.stuckSince = 0;
-    });
+    if (dialled) this.#byPeer.set(formatEndpoint(peer), stream);
     // Told by 'close', which always follows.
     socket.on('error', () => {});
     socket.on('close', () => this.#gone(stream));
     return stream;
+  }
+
+  /** SIP flows from here on. */
+  #carry(stream: Stream): void {
+    stream.open = true;
+    stream.waitingSince = 0;
+    stream.lastComplete = performance.now();
+    const { socket, ws } = stream;
+    socket.on('drain', () => {
+      if (!stream.ending) stream.stuckSince = 0;
+    });
+    if (ws === undefined) socket.on('data', (chunk: Buffer) => this.#read(stream, chunk));
+    else this.#hear(stream, socket, ws);
+    this.#sink?.flow(stream.via, 'opened');
   }
 
   #nextVia(): FlowId {
@@ -262,34 +351,72 @@ class TcpListener implements StreamListener {
     return via;
   }
 
-  #opened(stream: Stream): void {
-    stream.open = true;
-    stream.waitingSince = 0;
-    stream.lastComplete = performance.now();
+  #dialOpened(stream: Stream): void {
+    if (stream.gone || stream.ending) return;
+    if (this.#tls !== undefined) stream.certificateNames = verifiedNames(stream.socket as TLSSocket);
     this.counters.dialled++;
+    stream.open = true;
     const pending = stream.pending;
     stream.pending = [];
     for (const message of pending) this.#write(stream, message);
     this.flush();
-    this.#sink?.flow(stream.via, 'opened');
+    this.#carry(stream);
   }
 
   #gone(stream: Stream): void {
+    if (stream.gone) return;
+    stream.gone = true;
     this.counters.closed++;
+    if (!stream.open) this.counters.unopened++;
     if (stream.corked) this.#dirty.splice(this.#dirty.indexOf(stream), 1);
     const key = formatEndpoint(stream.peer);
     if (this.#byPeer.get(key) === stream) this.#byPeer.delete(key);
-    if (!stream.dialled) this.#leave(stream.peer.address);
+    if (!stream.dialled) this.#admission.leave(stream.peer.address);
     // A new dial to the same endpoint, begun while this is told, is a stream of its own; `peerOf` still answers.
-    this.#sink?.flow(stream.via, stream.open ? 'closed' : 'error');
+    if (stream.open) this.#sink?.flow(stream.via, 'closed');
+    else if (stream.dialled) this.#sink?.flow(stream.via, 'error');
     this.#streams.delete(stream.via);
   }
 
-  #leave(address: string): void {
-    const key = prefixOf(address);
-    const n = (this.#perAddress.get(key) ?? 1) - 1;
-    if (n > 0) this.#perAddress.set(key, n);
-    else this.#perAddress.delete(key);
+  #hear(stream: Stream, socket: Socket, ws: WebSocket): void {
+    // Before ws itself reads: the clock of an unfinished message runs from its first bytes until something is complete.
+    socket.prependListener('data', () => {
+      if (stream.waitingSince === 0) stream.waitingSince = performance.now();
+    });
+    const complete = (): void => {
+      stream.waitingSince = 0;
+      stream.lastComplete = performance.now();
+    };
+    ws.on('message', data => {
+      complete();
+      if (!stream.ending) this.#frame(stream, bytesOf(data));
+    });
+    ws.on('ping', data => {
+      complete();
+      this.counters.keepalives++;
+      if (ws.readyState === ws.OPEN && socket.writableLength <= this.#o.highWater) ws.pong(data);
+    });
+    ws.on('pong', complete);
+    // What breaks RFC 6455 or is too long: ws sends a Close that says so, and the connection ends.
+    ws.on('error', () => {
+      this.counters.framingFaults++;
+      stream.ending = true;
+      stream.stuckSince = performance.now();
+    });
+  }
+
+  /** RFC 7118 §5: a frame is a message, whole. */
+  #frame(stream: Stream, bytes: Buffer): void {
+    const frame = checkFrame(bytes, this.#limits);
+    if (frame === FRAME.more) return;
+    if (frame === FRAME.keepalive) return this.#pong(stream);
+    if (frame === FRAME.message || frame === FRAME.faultyHead) {
+      this.#collect(stream, bytes, 0, bytes.length);
+      this.#deliver();
+    }
+    if (frame === FRAME.message) return;
+    this.counters.framingFaults++;
+    this.#end(stream);
   }
 
   #read(stream: Stream, chunk: Buffer): void {
@@ -299,7 +426,8 @@ class TcpListener implements StreamListener {
     let faulty = false;
     for (;;) {
       const frame = framer.next();
-      if (frame === FRAME.message || frame === FRAME.faultyHead) this.#collect(stream);
+      if (frame === FRAME.message || frame === FRAME.faultyHead)
+        this.#collect(stream, framer.bytes, framer.at, framer.length);
       else if (frame === FRAME.keepalive) this.#pong(stream);
       if (frame === FRAME.more) break;
       faulty = frame === FRAME.faultyHead || frame === FRAME.fault;
@@ -315,14 +443,13 @@ class TcpListener implements StreamListener {
     else if (stream.waitingSince === 0) stream.waitingSince = performance.now();
   }
 
-  #collect(stream: Stream): void {
+  #collect(stream: Stream, bytes: Buffer, at: number, length: number): void {
     const rx = this.#rx;
-    const framer = stream.framer;
     if (rx.count === BATCH) this.#deliver();
     const i = rx.count++;
-    rx.bytes = framer.bytes;
-    rx.at[i] = framer.at;
-    rx.len[i] = framer.length;
+    rx.bytes = bytes;
+    rx.at[i] = at;
+    rx.len[i] = length;
     rx.via[i] = stream.via;
     rx.peer.set(i, stream.peer);
     this.counters.received++;
@@ -343,7 +470,8 @@ class TcpListener implements StreamListener {
     this.counters.keepalives++;
     stream.lastComplete = performance.now();
     if (stream.ending || stream.socket.destroyed || stream.socket.writableLength > this.#o.highWater) return;
-    stream.socket.write('\r\n', 'latin1');
+    if (stream.ws === undefined) stream.socket.write('\r\n', 'latin1');
+    else sendFrame(stream.ws, '\r\n');
   }
 
   /** No more reading; what was written still goes out. */
@@ -355,7 +483,8 @@ class TcpListener implements StreamListener {
       stream.socket.destroy();
       return;
     }
-    stream.socket.destroySoon();
+    if (stream.ws === undefined) stream.socket.destroySoon();
+    else stream.ws.close(1000);
     // Unread bytes would hold the close back.
     stream.socket.resume();
   }
@@ -363,12 +492,18 @@ class TcpListener implements StreamListener {
   #sweep(now: number): void {
     const o = this.#o;
     for (const stream of this.#streams.values()) {
+      // The peer has said Close: from there on it has as long as anybody who is to go.
+      if (stream.ws !== undefined && stream.ws.readyState !== stream.ws.OPEN && stream.stuckSince === 0)
+        stream.stuckSince = now;
+      const opening = stream.dialled ? o.dialMs : o.handshakeMs;
       const late =
-        (stream.waitingSince > 0 && now - stream.waitingSince > (stream.open ? o.messageDeadlineMs : o.dialMs)) ||
+        (stream.waitingSince > 0 && now - stream.waitingSince > (stream.open ? o.messageDeadlineMs : opening)) ||
         (stream.stuckSince > 0 && now - stream.stuckSince > o.stuckMs) ||
         (stream.open && now - stream.lastComplete > o.idleMs);
-      if (!late) continue;
-      this.counters.deadlines++;
+      const stranger = !late && !stream.vouched && now - stream.since > o.authenticateMs;
+      if (!late && !stranger) continue;
+      if (late) this.counters.deadlines++;
+      else this.counters.strangers++;
       stream.ending = true;
       stream.socket.destroy();
     }
@@ -377,9 +512,15 @@ class TcpListener implements StreamListener {
 
 const EMPTY = Buffer.alloc(0);
 
-/** What the cap per address counts by: one IPv4 address, one IPv6 /64. */
-function prefixOf(address: string): string {
-  if (!address.includes(':')) return address;
-  const e = new Endpoints(1);
-  return e.set(0, { address, port: 0 }) ? `${e.words[0]}:${e.words[1]}` : address;
+/** Text where it is UTF-8, as RFC 6455 §5.6 wants of text; binary otherwise. False: it is closing. */
+function sendFrame(ws: WebSocket, message: string): boolean {
+  if (ws.readyState !== ws.OPEN) return false;
+  const bytes = Buffer.from(message, 'latin1');
+  ws.send(bytes, { binary: !isUtf8(bytes) });
+  return true;
+}
+
+function bytesOf(data: RawData): Buffer {
+  if (Buffer.isBuffer(data)) return data;
+  return Array.isArray(data) ? Buffer.concat(data) : Buffer.from(data);
 }
