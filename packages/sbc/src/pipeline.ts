@@ -1,8 +1,9 @@
-import type { Verdict } from '@drawbridge/core';
+import { reply, type Verdict } from '@drawbridge/core';
 import { authoriseFlow, callInDialog, legOf } from './call/in-dialog.js';
 import { call } from './call/start.js';
 import { adoptNotify } from './call/subscription.js';
 import { decide } from './decide/decide.js';
+import { privacyUnavailable } from './identity/headers.js';
 import type { Inbound } from './inbound.js';
 import type { Shard } from './shard.js';
 import { transact, transactResponse } from './transact/transact.js';
@@ -22,7 +23,10 @@ export function onRequest(shard: Shard, inbound: Inbound): Verdict | 'absorbed' 
   const identified = shard.m.authenticator.authenticate(inbound);
   if (identified.do !== 'pass') return identified;
   const plan = decide(shard, inbound);
-  return isVerdict(plan) ? plan : call(shard, inbound, plan);
+  if (isVerdict(plan)) return plan;
+  if (plan.do === 'forward' && privacyUnavailable(shard.m.identity, inbound.m, plan.targets))
+    return reply(500, 'privacy-unavailable');
+  return call(shard, inbound, plan);
 }
 
 /** guard, parse, transact, authorise the flow, call, anchor, hide, send */

@@ -152,12 +152,13 @@ export class Authenticator {
       return reply(403, 'unknown-domain');
     const said = anonymous ? undefined : claimed;
     const preferred = m.list(H.pPreferredIdentity).slice(0, 2);
-    const domain =
-      preferred.map(v => domains.address(parseNameAddr(v)?.uri ?? '')?.domain).find(d => d?.kind === 'local') ??
-      domains.lookup(targetOf(inbound)?.host ?? '') ??
-      domains.all.find(d => d.kind === 'local');
+    const domain = [
+      ...preferred.map(v => domains.address(parseNameAddr(v)?.uri ?? '')?.domain),
+      domains.lookup(targetOf(inbound)?.host ?? ''),
+      ...domains.all,
+    ].find(d => d?.kind === 'local');
     if (this.#onFlow(inbound, said)) return PASS;
-    if (domain?.kind !== 'local') return reply(403, 'not-registered');
+    if (domain === undefined) return reply(403, 'not-registered');
     return this.#prove(inbound, 'proxy', domain, user => said === undefined || this.#maySay(user, domain, said));
   }
 

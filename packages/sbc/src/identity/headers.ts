@@ -10,7 +10,7 @@ import {
   splitList,
 } from '@drawbridge/sip';
 import { outerDisplay, outerParty, outerUri } from '../hide/party.js';
-import type { Crossing } from './policy.js';
+import type { Crossing, IdentityPolicy, Side } from './policy.js';
 import { type Privacy, privacyOf } from './privacy.js';
 
 const ANONYMOUS = 'sip:anonymous@anonymous.invalid';
@@ -26,6 +26,13 @@ export function outerParties(across: Crossing, m: MessageView): { readonly from:
     from: fromParty(across, m),
     to: outerParty(m.get(H.to), policy.hostFor(to.identity), ANONYMOUS),
   };
+}
+
+/** RFC 3323 §5: who asks for privacy as critical hears 500 when a part of it is none that we can give, and who would see him isn't trusted. */
+export function privacyUnavailable(policy: IdentityPolicy, m: MessageView, targets: readonly Side[]): boolean {
+  if (!m.has(H.privacy)) return false;
+  const asked = privacyOf(m);
+  return asked.critical && asked.unknown && targets.some(to => !policy.trusts(to));
 }
 
 /** Put right where the operator wants that, and not shown where privacy is asked for (RFC 3323 §5.3). */

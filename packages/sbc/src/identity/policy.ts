@@ -25,6 +25,8 @@ export interface Crossing {
 type IdentityConfig = Pick<Config, 'identity' | 'realms'>;
 
 const REALM_CAP = 1024;
+/** RFC 3323 §4.1.1.3. */
+const ANONYMOUS_HOST = 'anonymous.invalid';
 
 /**
  * Whom the border believes what he says of identity, and to whom it tells (RFC 3325's Spec(T)): upstreams and trunks,
@@ -99,7 +101,9 @@ export class IdentityPolicy {
 
   /** The host of a URI of somebody as the other side may see it: our domains stay, others become the domain of who said it. */
   hostFor(of: Identity): (host: string) => string {
-    return host => this.#domains.lookup(host)?.name ?? (of.kind === 'none' ? 'anonymous.invalid' : of.domain);
+    return host =>
+      this.#domains.lookup(host)?.name ??
+      (of.kind === 'none' || host.toLowerCase() === ANONYMOUS_HOST ? ANONYMOUS_HOST : of.domain);
   }
 
   #between(from: Realm, to: Realm): HeaderRules | undefined {
