@@ -9,12 +9,17 @@ import type { Subscription } from './call/subscription.js';
 import type { Config } from './config.js';
 import type { Domains } from './domains.js';
 import type { Outbox } from './events.js';
+import { PrefixBudget } from './guard/prefix-budget.js';
 import type { IdentityPolicy } from './identity/policy.js';
 import type { StoreJournal } from './journal.js';
 import type { Realms } from './realms.js';
 import type { Registrar } from './registrar/registrar.js';
 import type { Subscribers } from './subscribers.js';
 import type { Traces } from './trace.js';
+
+/** STUN answers per prefix and window. */
+const PONGS = 50;
+const PONG_WINDOW_MS = 10_000;
 
 export interface ShardOptions {
   readonly calls: Config['calls'];
@@ -60,6 +65,8 @@ export class Shard {
   readonly replies = new Map<string, number>();
   /** For a second message beside the one that is being handled. */
   readonly aside = new MessageView();
+  /** Answers to STUN from sources without a registration. */
+  readonly pongs: PrefixBudget;
   draining = false;
   readonly traces: Traces;
 
@@ -67,6 +74,7 @@ export class Shard {
     this.o = options;
     this.m = modules;
     this.traces = traces;
+    this.pongs = new PrefixBudget(PONGS, PONG_WINDOW_MS, modules.random.u32());
   }
 
   /** A leg's flow while it lives; otherwise the newest flow its subscriber has registered since. */

@@ -24,7 +24,7 @@ t.test('guard: what is no SIP is counted and gone, and keepalives get what they 
     ['\r\n\r\n', 'keepalive', 1],
     ['\r\n', 'keepalive', 0],
     ['\0', 'keepalive', 0],
-    ['\0\x01\0\0\x21\x12\xa4\x42abcdefghijkl', 'stun', 0],
+    ['\0\x11\0\0\x21\x12\xa4\x42abcdefghijkl', 'stun', 0],
     ['\x80\0\0\x01aaaaaaaaaaaaaaaa', 'not-sip', 0],
     ['hi', 'too-short', 0],
     ['\x16\x03\x01aaaaaaaaaaaaaaaaaaaa', 'not-sip', 0],

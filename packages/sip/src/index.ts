@@ -7,6 +7,7 @@ export * from './flow/certificate-names.js';
 export * from './flow/flow.js';
 export * from './flow/flow-token.js';
 export * from './flow/framer.js';
+export * from './flow/stun-keepalive.js';
 export * from './flow/table.js';
 export * from './flow/tap.js';
 export * from './header/auth.js';
