@@ -524,8 +524,12 @@ t.test(
     const flow = st[0]?.flow;
     const stays = s.request('OPTIONS', { address: '192.0.2.9', port: 5060 });
     const dies = s.request('OPTIONS', BOB);
-    t.equal(dies.flow, flow, 'the stream from there serves the way to there');
+    t.not(dies.flow, flow, 'the stream from there is no way to there');
     s.flows.streamClosed(s.now, 256, s.tx);
+    t.same(s.diary, []);
+    s.streamPeer = BOB;
+    s.flows.streamOpened(s.now, 1024);
+    s.flows.streamClosed(s.now, 1024, s.tx);
     t.same(s.diary, ['0 transport-error']);
     t.equal(dies.state, 'terminated');
     t.equal(stays.state, 'trying');

@@ -187,7 +187,7 @@ export class FlowTable {
    */
   dialled(now: Mono, via: Via, to: Endpoint, name?: string): Flow | undefined {
     if (!this.#scratch.set(0, to)) return undefined;
-    if (name !== undefined) {
+    if (name !== undefined && isSecure(this.#m.transportOf(via))) {
       const alias = this.#aliases.size === 0 ? undefined : this.#aliases.get(aliasKey(via, to));
       if (alias?.alive && namesHost(alias.certificateNames, name)) return alias;
       this.#m.expect?.(via, to, name);
