@@ -2,6 +2,7 @@ import {
   type Endpoint,
   Endpoints,
   type Mono,
+  own,
   type Random,
   ReasonCounts,
   TimerWheel,
@@ -236,12 +237,12 @@ export class AgentCall implements ClientUser, ServerUser {
   outcome: Outcome = 'pending';
   /** A dialog that nobody has ended yet. */
   open = false;
+  subject = '';
   /** Re-INVITEs that came through. */
   renegotiated = 0;
   #dialog: Dialog | undefined = undefined;
   #st: ServerTransaction | undefined = undefined;
   #ct: ClientTransaction | undefined = undefined;
-  #subject = '';
   #to = '';
   #seq = 0;
   /** Our ACKs by CSeq, for when a 2xx comes again. */
@@ -263,7 +264,7 @@ export class AgentCall implements ClientUser, ServerUser {
 
   invite(subject: string, to: string, headers: string): void {
     const { agent, script } = this;
-    this.#subject = subject;
+    this.subject = subject;
     this.#to = to;
     const branch = agent.transactions.newBranch();
     const text = buildRequest({
@@ -296,7 +297,7 @@ export class AgentCall implements ClientUser, ServerUser {
   onResponse(_now: Mono, ct: ClientTransaction, m: MessageView): void {
     if (m.status < 200) return;
     if (m.status === 407 && this.#seq === 1)
-      return this.invite(this.#subject, this.#to, this.agent.credentials(m, 'INVITE', this.#to));
+      return this.invite(this.subject, this.#to, this.agent.credentials(m, 'INVITE', this.#to));
     if (ct !== this.#ct) return;
     if (m.status < 300) return this.#answered(m);
     this.outcome = this.#cancelled && m.status === 487 ? 'cancelled' : `failed ${m.status}`;
@@ -414,6 +415,7 @@ export class AgentCall implements ClientUser, ServerUser {
     const from = parseNameAddr(m.get(H.from));
     if (from === undefined) throw new Error('no From');
     const dialog = Dialog.asServer(m, this.tag, agent.flow);
+    this.subject = own(m.get(H.subject));
     this.#dialog = dialog;
     st.reply(agent.now, 180, { toTag: this.tag, headers: `Contact: ${agent.contact}\r\n` }, agent.tx);
     if (script.answerAfter === 0) return;
