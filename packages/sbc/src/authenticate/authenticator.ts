@@ -83,7 +83,9 @@ export class Authenticator {
 
   /** RFC 3261 §10.3 steps 1 to 4. */
   #register(inbound: Inbound): Verdict {
-    const domain = this.#m.domains.lookup(targetOf(inbound)?.host ?? '');
+    const target = targetOf(inbound);
+    if (target === undefined) return PASS; // `decide` says what is wrong with it.
+    const domain = this.#m.domains.lookup(target.host);
     if (domain === undefined) return reply(404, 'unknown-domain');
     if (domain.kind === 'local') return this.#prove(inbound, 'www', domain, undefined);
     const { now, via, peer, j } = inbound;

@@ -1,0 +1,217 @@
+import { createSocket, type Socket } from 'node:dgram';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { Child } from '../lab/child.js';
+import { eventually, within } from '../lab/machine.js';
+
+const PROGRAM = fileURLToPath(new URL('../../../packages/sbc/dist/src/main.js', import.meta.url));
+const CORPUS = fileURLToPath(new URL('../../../packages/sip/test/corpus/', import.meta.url));
+/** ms of the border's CPU time between a message and the answer to the OPTIONS that follows it. */
+const CPU_MS = 50;
+
+/** Statuses that the border sends for each message, in order; none: it is dropped. */
+const RFC4475: Readonly<Record<string, readonly number[]>> = {
+  badaspec: [400],
+  badbranch: [403],
+  baddate: [407],
+  baddn: [400],
+  badinv01: [400],
+  badvers: [505],
+  bcast: [],
+  bext01: [420],
+  bigcode: [],
+  clerr: [400],
+  cparam01: [401],
+  cparam02: [401],
+  dblreq: [401],
+  esc01: [407],
+  esc02: [405],
+  escnull: [401],
+  escruri: [407],
+  insuf: [],
+  intmeth: [],
+  inv2543: [403],
+  invut: [407],
+  longreq: [407],
+  ltgtruri: [400],
+  lwsdisp: [403],
+  lwsruri: [400],
+  lwsstart: [400],
+  mcl01: [400],
+  mismatch01: [400],
+  mismatch02: [400],
+  mpart01: [407],
+  multi01: [400],
+  ncl: [400],
+  noreason: [],
+  novelsc: [416],
+  quotbal: [400],
+  regaut01: [401],
+  regbadct: [401],
+  regescrt: [401],
+  scalar02: [400],
+  scalarlg: [],
+  sdp01: [407],
+  semiuri: [403],
+  test: [],
+  transports: [403],
+  trws: [400],
+  unkscm: [416],
+  unksm2: [401],
+  unreason: [],
+  wsinv: [481],
+  zeromf: [483],
+};
+const RFC5118: Readonly<Record<string, readonly number[]>> = {
+  'ipv4-mapped-ipv6': [403],
+  'ipv6-bad': [400],
+  'ipv6-bug-abnf-3-colons': [400],
+  'ipv6-correct-abnf-2-colons': [403],
+  'ipv6-good': [401],
+  'ipv6-in-sdp': [407],
+  'mult-ip-in-header': [481],
+  'mult-ip-in-sdp': [407],
+  'port-ambiguous': [404],
+  'port-unambiguous': [401],
+  'via-received-param-no-delim': [481],
+  'via-received-param-with-delim': [481],
+};
+
+/** A border of its own on loopback, and what it says of itself. */
+class Running {
+  readonly child: Child;
+  readonly folder: string;
+  readonly udp: number;
+
+  private constructor(child: Child, folder: string, udp: number) {
+    this.child = child;
+    this.folder = folder;
+    this.udp = udp;
+  }
+
+  static async start(): Promise<Running> {
+    const folder = mkdtempSync(join(tmpdir(), 'torture-'));
+    writeFileSync(
+      join(folder, 'drawbridge.yaml'),
+      [
+        'realms: { loop: { bind: [127.0.0.1], sip: { udp: 0, tcp: 0 } } }',
+        'domains: { example.com: { kind: local }, example.net: { kind: local }, example.org: { kind: local }, "2001:db8::10": { kind: local } }',
+        'media: { ports: [26200, 26299], path: dgram }',
+        'store: { kind: memory }',
+        'admin: { listen: "127.0.0.1:0" }',
+        '',
+      ].join('\n'),
+    );
+    const child = new Child(
+      [process.execPath, [PROGRAM, 'up', '--json', '-c', join(folder, 'drawbridge.yaml')]],
+      join(folder, 'log'),
+      {
+        cwd: folder,
+      },
+    );
+    const status = await eventually(2000, 'the border to be up', () => {
+      if (child.code !== undefined) throw new Error(child.output());
+      const line = child
+        .output()
+        .split('\n')
+        .find(l => l.startsWith('{"version"'));
+      return line === undefined
+        ? undefined
+        : (JSON.parse(line) as { listeners: { transport: string; bind: { port: number } }[] });
+    });
+    const port = (transport: string): number => status.listeners.find(l => l.transport === transport)?.bind.port ?? 0;
+    return new Running(child, folder, port('udp'));
+  }
+
+  /** CPU time of all its threads so far, ms. */
+  cpu(): number {
+    let ns = 0;
+    const tasks = `/proc/${this.child.pid}/task`;
+    for (const task of readdirSync(tasks))
+      ns += Number(readFileSync(`${tasks}/${task}/schedstat`, 'latin1').split(' ')[0]);
+    return ns / 1e6;
+  }
+
+  async stop(): Promise<void> {
+    await this.child.stop();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+let probes = 0;
+
+function options(port: number, transport: string): { id: string; text: string } {
+  const id = `probe-${++probes}`;
+  return {
+    id,
+    text: [
+      'OPTIONS sip:127.0.0.1 SIP/2.0',
+      `Via: SIP/2.0/${transport} 127.0.0.1:${port};branch=z9hG4bK-${id};rport`,
+      'Max-Forwards: 70',
+      `From: <sip:probe@127.0.0.1>;tag=${id}`,
+      'To: <sip:127.0.0.1>',
+      `Call-ID: ${id}`,
+      'CSeq: 1 OPTIONS',
+      'Content-Length: 0',
+      '',
+      '',
+    ].join('\r\n'),
+  };
+}
+
+/** Sends one message and then an OPTIONS; statuses of everything that comes before the answer to that. */
+async function statusesAfter(socket: Socket, to: number, message: Buffer): Promise<number[]> {
+  const { id, text } = options(socket.address().port, 'UDP');
+  const seen: number[] = [];
+  const answered = new Promise<void>(resolve => {
+    const hear = (bytes: Buffer): void => {
+      const heard = bytes.toString('latin1');
+      if (heard.includes(`Call-ID: ${id}\r\n`)) {
+        socket.off('message', hear);
+        if (!heard.startsWith('SIP/2.0 200 ')) throw new Error(heard);
+        resolve();
+      } else seen.push(Number(heard.slice(8, 11)));
+    };
+    socket.on('message', hear);
+  });
+  socket.send(message, to, '127.0.0.1');
+  socket.send(text, to, '127.0.0.1');
+  await within(500, `the answer to the OPTIONS after ${message.toString('latin1', 0, 40)}`, answered);
+  return seen;
+}
+
+t.test('the corpora, one by one, into a border that runs', async t => {
+  const border = await Running.start();
+  t.teardown(() => border.stop());
+  const socket = createSocket('udp4');
+  t.teardown(() => socket.close());
+  await new Promise<void>(resolve => socket.bind(0, '127.0.0.1', resolve));
+  for (let n = 0; n < 300; n++) await statusesAfter(socket, border.udp, Buffer.from('\r\n\r\n'));
+  let worst = 0;
+  for (const [name, table] of [
+    ['rfc4475', RFC4475],
+    ['rfc5118', RFC5118],
+  ] as const) {
+    const files = readdirSync(join(CORPUS, name))
+      .filter(f => f.endsWith('.dat'))
+      .sort();
+    const seen: Record<string, number[]> = {};
+    for (const file of files) {
+      const before = border.cpu();
+      seen[file.slice(0, -4)] = await statusesAfter(socket, border.udp, readFileSync(join(CORPUS, name, file)));
+      worst = Math.max(worst, border.cpu() - before);
+    }
+    t.strictSame(seen, table, `${name}: each message gets its verdict`);
+    const accepted = Object.values(seen).filter(s =>
+      s.some(status => status < 400 || status === 401 || status === 407),
+    );
+    t.ok(
+      accepted.length * 3 >= files.length,
+      `${accepted.length} of ${files.length} are let in, or asked who they are`,
+    );
+  }
+  t.ok(worst <= CPU_MS, `${worst.toFixed(1)} ms of CPU time at most`);
+});
