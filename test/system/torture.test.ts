@@ -205,13 +205,8 @@ t.test('the corpora, one by one, into a border that runs', async t => {
       worst = Math.max(worst, border.cpu() - before);
     }
     t.strictSame(seen, table, `${name}: each message gets its verdict`);
-    const accepted = Object.values(seen).filter(s =>
-      s.some(status => status < 400 || status === 401 || status === 407),
-    );
-    t.ok(
-      accepted.length * 3 >= files.length,
-      `${accepted.length} of ${files.length} are let in, or asked who they are`,
-    );
+    const read = Object.values(seen).filter(s => s.some(status => ![400, 416, 420, 483, 505].includes(status)));
+    t.ok(read.length * 3 >= files.length, `${read.length} of ${files.length} are understood`);
   }
   t.ok(worst <= CPU_MS, `${worst.toFixed(1)} ms of CPU time at most`);
 });
