@@ -26,7 +26,7 @@ const BY_STAGE = {
   ],
   registrar: [
     'too-many-contacts', 'interval-too-brief', 'out-of-order', 'wildcard-with-expires', 'store-failed', 'binding-limit', 'foreign-contact',
-    'path-too-long', 'edge-lacks-outbound',
+    'path-too-long', 'edge-lacks-outbound', 'push-unsupported',
   ],
   call: [
     'no-dialog', 'lower-cseq', 'request-pending', 'glare', 'busy', 'no-answer', 'cancelled', 'timeout', 'answered-elsewhere',

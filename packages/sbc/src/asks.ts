@@ -1,4 +1,5 @@
 import { type AskId, type Mono, type TimerWheel, type Tx, Waiting } from '@drawbridge/core';
+import type { PushAnswer, PushRequest } from './push/waker.js';
 
 /** What a core may ask the outside, and what comes back. Each kind is answered by one shell that `compose` names. */
 export interface Questions {
@@ -8,6 +9,8 @@ export interface Questions {
     /** The message as it came, undecoded, after the shell has checked id, source and question. */
     readonly answer: { readonly message: Uint8Array } | { readonly failed: string };
   };
+  /** The operator's push gateway. */
+  readonly push: { readonly question: PushRequest; readonly answer: PushAnswer };
 }
 
 export type QuestionKind = keyof Questions;

@@ -5,10 +5,12 @@ import { Asks } from './asks.js';
 import { Authenticator } from './authenticate/authenticator.js';
 import { Border } from './border.js';
 import type { Config } from './config.js';
+import { targetOfBinding } from './decide/decide.js';
 import type { Domain, Domains } from './domains.js';
 import { Outbox } from './events.js';
 import { IdentityPolicy } from './identity/policy.js';
 import { StoreJournal } from './journal.js';
+import { Waker } from './push/waker.js';
 import type { Realms } from './realms.js';
 import { Registrar } from './registrar/registrar.js';
 import type { Subscribers } from './subscribers.js';
@@ -54,6 +56,8 @@ export interface Assembled {
   readonly transactions: Transactions;
   readonly registrar: Registrar;
   readonly digests: Digests;
+  /** Absent without push providers. */
+  readonly waker: Waker | undefined;
 }
 
 /** The pure part of the composition: one shard and all it stands on, on one wheel. Tests put it between wires that are arrays. */
@@ -89,7 +93,21 @@ export function assemble(config: Config, parts: Parts): Assembled {
     { cap: QUESTIONS },
     { wheel, send: (kind, question) => outbox.question(kind, question), tx: () => transactions.tx },
   );
-  const registrar = new Registrar(
+  const waker =
+    Object.keys(config.push.providers).length === 0
+      ? undefined
+      : new Waker(
+          { ...config.push, unknownPatience: config.keepalive.start },
+          {
+            asks,
+            wheel,
+            tx: () => transactions.tx,
+            patience: b => registrar.keepalive.facts(b),
+            targetOf: b => targetOfBinding(border.shard, b, undefined),
+            onEvent: e => outbox.push(e),
+          },
+        );
+  const registrar: Registrar = new Registrar(
     { registrar: config.registrar, keepalive: config.keepalive, secret: parts.keys.names },
     {
       realms,
@@ -102,6 +120,7 @@ export function assemble(config: Config, parts: Parts): Assembled {
       counts,
       wall,
       onEvent: (_now, e) => outbox.push(e),
+      waker,
     },
   );
   const digests = new Digests(config, parts.keys.nonce, { random, wall });
@@ -110,7 +129,7 @@ export function assemble(config: Config, parts: Parts): Assembled {
     { auth: config.auth, methods: config.methods },
     { digestOf: d => digests.of(d), domains, registrar, subscribers, identity },
   );
-  const border = new Border(
+  const border: Border = new Border(
     { calls: config.calls, methods: config.methods, key: parts.keys.tag, index: 0 },
     {
       realms,
@@ -128,11 +147,12 @@ export function assemble(config: Config, parts: Parts): Assembled {
       outbox,
       journal,
       asks,
+      waker,
       tap,
     },
     traces,
   );
-  return { border, flows, transactions, registrar, digests };
+  return { border, flows, transactions, registrar, digests, waker };
 }
 
 /** One digest server per set of algorithms, all with the same keys: most borders need exactly one. */

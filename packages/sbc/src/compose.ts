@@ -28,6 +28,7 @@ import { HepMirror, taps } from './hep/mirror.js';
 import { openCollector } from './hep/shell/collector.js';
 import { registerMetrics } from './metrics.js';
 import { planRealms } from './plan-realms.js';
+import { askGateway } from './push/shell/gateway.js';
 import { Realms } from './realms.js';
 import { BINDING_PREFIX } from './registrar/bindings.js';
 import { borderSecret, derive } from './secrets.js';
@@ -144,7 +145,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
 
     const traces = new Traces({ wall: wallNow, realms });
     const mirror = config.hep === undefined ? undefined : hepMirror(config.hep, realms, traces, closing);
-    const { border, flows, transactions, registrar, digests } = assemble(config, {
+    const { border, flows, transactions, registrar, digests, waker } = assemble(config, {
       realms,
       domains,
       subscribers,
@@ -181,6 +182,10 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
       now: monotonicNow,
       onEvent: e => {
         if (e.kind === 'ask-store') return writer.write(e.id, e.batch);
+        if (e.kind === 'ask' && e.asks === 'push') {
+          void askGateway(config.push, e.question).then(answer => driver.answer(e.id, { kind: 'answer', answer }));
+          return;
+        }
         if (e.kind === 'media-reported') {
           if (config.hep?.rtcp === true) mirror?.reports(traces.callIdOf(e.ref) ?? '', e.from, e.to, e.reports);
           return;
@@ -228,6 +233,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
       requests: border.requests,
       replies: border.replies,
       registrar,
+      waker,
       subscribers,
       transactions,
       flows,

@@ -5,6 +5,7 @@ import { cdrConfig } from './accounting/config.js';
 import { hepConfig } from './hep/config.js';
 import { identityConfig, realmHeaders } from './identity/config.js';
 import { dnsSection, nextHopUri } from './locate/config.js';
+import { pushSection } from './push/config.js';
 import { scaleSchema } from './registrar/config.js';
 
 /** A duration with a default; the key may be missing. */
@@ -143,6 +144,7 @@ export const configSchema = z
       })
       .prefault({}),
     dns: dnsSection,
+    push: pushSection,
     store: z
       .strictObject({ kind: z.enum(['lmdb', 'memory']).default('lmdb'), path: z.string().min(1).default('var/store') })
       .prefault({}),

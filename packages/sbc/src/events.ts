@@ -1,6 +1,7 @@
 import type { AskId, Endpoint, Masked, Mono, Reason } from '@drawbridge/core';
 import type { RtcpReport, StreamFacts } from '@drawbridge/media-relay';
 import type { Answer, Question, QuestionKind } from './asks.js';
+import type { PushEvent } from './push/waker.js';
 import type { BindingEvent } from './registrar/bindings.js';
 import type { StoreWrite } from './store/store.js';
 
@@ -104,7 +105,7 @@ export type OutsideQuestion = {
   };
 }[QuestionKind];
 
-export type BorderEvent = CallEvent | RejectedEvent | StoreQuestion | OutsideQuestion | BindingEvent;
+export type BorderEvent = PushEvent | CallEvent | RejectedEvent | StoreQuestion | OutsideQuestion | BindingEvent;
 
 export type BorderAnswer =
   | { readonly kind: 'stored'; readonly ok: boolean }
@@ -128,7 +129,8 @@ export class Outbox {
 
   question(asks: QuestionKind, question: Question): AskId {
     this.#lastAsk++;
-    this.push({ kind: 'ask', id: this.#lastAsk, asks, question });
+    // The kind and its question come in one from `Asks.ask`, which keeps them together.
+    this.push({ kind: 'ask', id: this.#lastAsk, asks, question } as OutsideQuestion);
     return this.#lastAsk;
   }
 

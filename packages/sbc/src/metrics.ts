@@ -3,6 +3,8 @@ import type { MediaRelay } from '@drawbridge/media-relay';
 import type { Metrics } from '@drawbridge/service';
 import type { FlowTable, StreamListener, Transactions } from '@drawbridge/sip';
 import type { UdpListener } from 'node-dgram-raw';
+import { registerPushMetrics } from './push/metrics.js';
+import type { Waker } from './push/waker.js';
 import type { RealmListener } from './realms.js';
 import { registerLeaseMetrics } from './registrar/metrics.js';
 import type { Registrar } from './registrar/registrar.js';
@@ -14,6 +16,7 @@ export interface MetricsSources {
   readonly requests: ReadonlyMap<string, number>;
   readonly replies: ReadonlyMap<string, number>;
   readonly registrar: Registrar;
+  readonly waker: Waker | undefined;
   readonly subscribers: Subscribers;
   readonly transactions: Transactions;
   readonly flows: FlowTable;
@@ -94,6 +97,7 @@ export function registerMetrics(metrics: Metrics, s: MetricsSources): void {
     [NONE, s.store.waiting],
   ]);
   registerLeaseMetrics(metrics, s.registrar.leases);
+  registerPushMetrics(metrics, s.waker);
   listenerMetrics(metrics, s);
   relayMetrics(metrics, s.relay);
 }

@@ -12,6 +12,7 @@ import type { Outbox } from './events.js';
 import { PrefixBudget } from './guard/prefix-budget.js';
 import type { IdentityPolicy } from './identity/policy.js';
 import type { StoreJournal } from './journal.js';
+import type { Waker } from './push/waker.js';
 import type { Realms } from './realms.js';
 import type { Registrar } from './registrar/registrar.js';
 import type { Subscribers } from './subscribers.js';
@@ -45,6 +46,8 @@ export interface ShardModules {
   readonly counts: ReasonCounts;
   readonly outbox: Outbox;
   readonly journal: StoreJournal;
+  /** Absent: phones can't be woken by push. */
+  readonly waker?: Waker | undefined;
   readonly asks: Asks;
   /** The receive side of the tap; `FlowTable` has the send side. */
   readonly tap: Tap;

@@ -9,7 +9,7 @@ import {
   type ServerTransaction,
   type ServerUser,
 } from '@drawbridge/sip';
-import type { Target } from '../decide/plan.js';
+import type { LateTargets, Onward, Target } from '../decide/plan.js';
 import { bodyCrosses } from '../hide/allow.js';
 import { hide, type Trust } from '../hide/hide.js';
 import { outerParties } from '../identity/headers.js';
@@ -33,6 +33,8 @@ export class Relayed implements ClientUser {
   readonly #challenges: boolean;
   #st: ServerTransaction | undefined = undefined;
   #open = 0;
+  /** More targets may still come. */
+  #late = false;
   #best: { readonly status: number; readonly headers: string } | undefined = undefined;
 
   private constructor(shard: Shard, from: Side, method: string, challenges: boolean) {
@@ -42,7 +44,7 @@ export class Relayed implements ClientUser {
     this.#challenges = challenges;
   }
 
-  static start(shard: Shard, inbound: Inbound, targets: readonly Target[]): Verdict {
+  static start(shard: Shard, inbound: Inbound, targets: readonly Target[], onward?: Onward): Verdict {
     const { now, m, via, peer, j, tx, identity } = inbound;
     const withBody = m.bodyEnd > m.bodyStart;
     if (withBody && !bodyCrosses(m.method, m.contentType)) return reply(415, 'forbidden');
@@ -56,8 +58,31 @@ export class Relayed implements ClientUser {
     if (st === undefined) return reply(503, 'transaction-limit', RETRY);
     relayed.#st = st;
     for (const target of targets) relayed.#send(now, m, target, tx);
+    if (onward?.begin !== undefined) relayed.#begin(now, onward.begin, tx);
     if (relayed.#open === 0) relayed.#finish(now, tx);
     return PASS;
+  }
+
+  /** A phone is being woken: the message waits for it, beside those that have it already. */
+  #begin(now: Mono, begin: NonNullable<Onward['begin']>, tx: Tx): void {
+    const late: LateTargets = {
+      wanted: () => this.#late && this.#st?.answered === false,
+      ring: (at, targets, out) => {
+        for (const target of targets) {
+          if (!late.wanted() || this.#st === undefined) return;
+          this.#shard.aside.parse(this.#st.request);
+          this.#send(at, this.#shard.aside, target, out);
+        }
+      },
+      done: (at, out) => {
+        if (!late.wanted()) return;
+        this.#late = false;
+        this.#note(480, '');
+        if (this.#open === 0) this.#finish(at, out);
+      },
+    };
+    this.#late = begin(now, late, tx);
+    if (!this.#late && this.#open === 0) this.#note(480, '');
   }
 
   #send(now: Mono, m: MessageView, target: Target, tx: Tx): void {
@@ -151,7 +176,7 @@ export class Relayed implements ClientUser {
   }
 
   #finish(now: Mono, tx: Tx): void {
-    if (this.#st === undefined || this.#st.answered) return;
+    if (this.#st === undefined || this.#st.answered || this.#late) return;
     const best = this.#best ?? { status: 503, headers: RETRY };
     this.#st.reply(now, best.status, { headers: best.headers, reason: 'peer-rejected' }, tx);
   }

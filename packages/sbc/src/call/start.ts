@@ -23,7 +23,7 @@ export function call(shard: Shard, inbound: Inbound, plan: Plan): Verdict {
       if (m.method === 'INVITE') return startCall(shard, inbound, plan.targets, plan.callee, plan.onward);
       const first = plan.targets[0];
       if (m.method === 'SUBSCRIBE' && first !== undefined) return startSubscription(shard, inbound, first);
-      return Relayed.start(shard, inbound, plan.targets);
+      return Relayed.start(shard, inbound, plan.targets, plan.onward);
     }
   }
 }

@@ -60,7 +60,7 @@ function targetsOf(shard: Shard, inbound: Inbound, uri: SipUri, named: Flow | un
     if (binding?.kind === 'upstream' && binding.domain === identity.domain) {
       // The phone has another flow by now, or had: its registration there names that one (RFC 5626 §5.3).
       if (named !== undefined && binding.flow !== named) return reply(430, 'flow-gone');
-      return toBindings(shard, [binding], binding.aor);
+      return toBindings(shard, inbound, [binding], [binding], binding.aor);
     }
     // A contact of ours that is over. To the upstream that is nobody home, not no such number.
     if (domains.lookup(uri.host) === undefined) return reply(480, 'flow-gone');
@@ -71,18 +71,28 @@ function targetsOf(shard: Shard, inbound: Inbound, uri: SipUri, named: Flow | un
     if (identity.kind === 'peer' && identity.domain === to.domain.name) return reply(404, 'not-found');
     return toUpstream(shard, inbound, to.domain, to.aor, uri);
   }
-  const bindings = registrar.lookup(to.aor);
-  if (bindings.length > 0) return toBindings(shard, bindings, to.aor);
+  const known = registrar.bindings.of(to.aor);
+  if (known.length > 0) return toBindings(shard, inbound, registrar.lookup(to.aor), known, to.aor);
   return subscribers.get(to.user, to.domain.name) === undefined
     ? reply(404, 'not-found')
     : reply(480, 'not-registered');
 }
 
-function toBindings(shard: Shard, bindings: readonly Binding[], callee: string): Plan | Verdict {
-  const alive = bindings.filter(b => b.flow.alive);
+/** `reached`: those of `known` that have a flow, best first; phones among the rest that can be woken ring when they are. */
+function toBindings(
+  shard: Shard,
+  { now, m }: Inbound,
+  reached: readonly Binding[],
+  known: readonly Binding[],
+  callee: string,
+): Plan | Verdict {
+  const { waker } = shard.m;
+  const onward = waker?.onward(now, m.method, known);
+  const alive = reached.filter(b => b.flow.alive && (onward === undefined || waker?.asleep(now, b) !== true));
   const targets =
     alive.length < 2 ? alive.map(b => targetOfBinding(shard, b, undefined)) : onePerInstance(shard, alive);
-  return targets.length === 0 ? reply(480, 'flow-gone') : { do: 'forward', targets, callee };
+  if (targets.length === 0 && onward === undefined) return reply(480, 'flow-gone');
+  return { do: 'forward', targets, callee, onward };
 }
 
 /** RFC 5626 §7: several flows of one phone are tried one after the other, in the order given; only different phones ring together. */
@@ -100,7 +110,8 @@ function onePerInstance(shard: Shard, bindings: readonly Binding[]): Target[] {
   return targets.reverse();
 }
 
-function targetOfBinding(shard: Shard, b: Binding, otherwise: Target | undefined): Target {
+/** A registered contact as a place to send to: over its own flow, whatever its URI says. */
+export function targetOfBinding(shard: Shard, b: Binding, otherwise: Target | undefined): Target {
   return {
     flow: b.flow,
     listener: shard.m.realms.listener(b.flow.via),

@@ -28,6 +28,8 @@ export function registerLocal(
   inbound: Inbound,
   domain: LocalDomain,
   st: ServerTransaction,
+  /** Lines of the 200. */
+  push: string,
   o: RegistrarOptions,
   m: RegistrarModules,
   bindings: Bindings,
@@ -101,7 +103,7 @@ export function registerLocal(
     } else if (bindings.refresh(now, known, fields, batch)) refreshOnly = false;
   }
 
-  let headers = contactLines(now, bindings.of(target.aor)) + dateLine(m.wall());
+  let headers = contactLines(now, bindings.of(target.aor)) + dateLine(m.wall()) + push;
   if (path.length > 0) headers += pathLines(inbound.m, path);
   if (outbound === 'applied') headers += outboundLines(st.flow.transport, o.keepalive);
   if (refreshOnly) {

@@ -4,6 +4,8 @@ import type { Config } from '../config.js';
 import type { Domain, Domains } from '../domains.js';
 import type { Inbound } from '../inbound.js';
 import type { StoreJournal } from '../journal.js';
+import { pushLines } from '../push/contact.js';
+import type { Waker } from '../push/waker.js';
 import type { Realms } from '../realms.js';
 import type { StoreWrite } from '../store/store.js';
 import type { Binding } from './binding.js';
@@ -32,6 +34,8 @@ export interface RegistrarModules {
   /** Milliseconds since 1970: what the stored expiry is written in. */
   wall(): number;
   onEvent(now: Mono, e: BindingEvent): void;
+  /** Absent: phones can't be woken by push. */
+  readonly waker?: Waker | undefined;
 }
 
 /** The registrar's face toward the border; local and upstream domains behind it. */
@@ -58,6 +62,7 @@ export class Registrar {
       leased: (until, granted, user) => makeLease(until, granted, user, modules.random),
       onEvent: (now, e) => {
         this.keepalive.onBinding(now, e);
+        modules.waker?.onBinding(now, e);
         if (e.kind === 'binding-ended' && e.binding.lease !== undefined) this.leases.settled(now, e.binding);
         if (e.kind !== 'binding-refreshed') modules.onEvent(now, e);
       },
@@ -68,8 +73,11 @@ export class Registrar {
 
   /** A REGISTER that passed authentication, its server transaction open: answered through `st`, now, after the commit or after the upstream's reply. */
   register(inbound: Inbound, domain: Domain, st: ServerTransaction): void {
-    if (domain.kind === 'local') registerLocal(inbound, domain, st, this.#o, this.#m, this.bindings);
-    else this.#upstream.register(inbound, domain, st);
+    const { waker } = this.#m;
+    const push = waker === undefined ? '' : pushLines(inbound.m, waker.providers);
+    if (push === undefined) return st.reply(inbound.now, 555, { reason: 'push-unsupported' }, inbound.tx);
+    if (domain.kind === 'local') registerLocal(inbound, domain, st, push, this.#o, this.#m, this.bindings);
+    else this.#upstream.register(inbound, domain, st, push);
   }
 
   /** Whether the shared budget of unproven sources has room for one more REGISTER to an upstream. */
@@ -115,7 +123,9 @@ export class Registrar {
   /** A stream closed: what was registered over it cannot be reached any more (RFC 5626 §5.3). */
   onFlowDead(now: Mono, flow: Flow): void {
     const batch: StoreWrite[] = [];
-    for (const b of [...this.bindings.byFlow(flow)]) this.bindings.remove(now, b, 'flow-gone', batch);
+    // A phone that can be woken comes back over another flow.
+    for (const b of [...this.bindings.byFlow(flow)])
+      if (this.#m.waker?.wakes(b) !== true) this.bindings.remove(now, b, 'flow-gone', batch);
     if (batch.length > 0) this.#m.journal.put(batch);
   }
 
@@ -124,7 +134,10 @@ export class Registrar {
     now: Mono,
     records: Iterable<{ readonly key: string; readonly value: unknown }>,
   ): { kept: number; dropped: number } {
-    return this.bindings.restore(now, records, b => this.keepalive.restored(now, b));
+    return this.bindings.restore(now, records, b => {
+      this.keepalive.restored(now, b);
+      this.#m.waker?.onBinding(now, { kind: 'binding-made', binding: b });
+    });
   }
 
   /** Anything that arrived over a known flow, a bare CRLF included: its silence starts again. */

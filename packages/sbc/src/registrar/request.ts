@@ -12,6 +12,7 @@ import {
   type SipUri,
   uriEqual,
 } from '@drawbridge/sip';
+import { samePush } from '../push/contact.js';
 import type { Binding } from './binding.js';
 
 /** One contact as the phone asks for it. Its strings are slices of the message: what outlives the batch owns them. */
@@ -133,7 +134,7 @@ export function sameContact(b: Binding, c: WantedContact): boolean {
   // Parsed again rather than kept: a refresh writes the same text, and a kept URI costs a fifth of a binding.
   if (b.contact === c.contact) return true;
   const uri = parseUri(b.contact);
-  return uri !== undefined && uriEqual(uri, c.uri);
+  return (uri !== undefined && uriEqual(uri, c.uri)) || samePush(b.contact, c.contact);
 }
 
 /** `Contact` lines of a 200 (§10.3 step 8): what the phone registered, with what is left of its time. */

@@ -103,7 +103,8 @@ export class UpstreamRegistrar {
     return this.#realms.get(domain);
   }
 
-  register(inbound: Inbound, domain: UpstreamDomain, st: ServerTransaction): void {
+  /** `push`: lines of the 200. */
+  register(inbound: Inbound, domain: UpstreamDomain, st: ServerTransaction, push: string): void {
     const { now, m, tx } = inbound;
     const refuse = (r: Refusal): void => {
       st.reply(
@@ -128,7 +129,7 @@ export class UpstreamRegistrar {
       known.length === 0 || inbound.echoed === true ? undefined : this.#leases.refreshed(m, st.flow, known, wanted);
     if (refreshed !== undefined) {
       const by = this.#leases.answers(now, target.aor, domain.name, refreshed);
-      if (by !== undefined) return this.#refresh(now, st, wanted.cseq, wanted.contacts, refreshed, by, tx);
+      if (by !== undefined) return this.#refresh(now, st, wanted.cseq, wanted.contacts, refreshed, by, push, tx);
       this.#hold(now, refreshed);
     }
     const aor = own(target.aor);
@@ -179,6 +180,7 @@ export class UpstreamRegistrar {
         echoed,
         user: echoed ? '' : userOf(m),
         refreshed,
+        push,
       },
       now,
     ).next(now, tx);
@@ -291,6 +293,8 @@ export class UpstreamRegistrar {
         remove(known);
         continue;
       }
+      // The stream closed while the upstream thought.
+      if (!flow.alive) continue;
       const granted = Math.min(seconds, 86_400 * 7);
       if (known === undefined && this.#bindings.size >= this.#o.registrar.maxBindings) {
         this.#m.counts.add('binding-limit');
@@ -317,14 +321,12 @@ export class UpstreamRegistrar {
       };
       if (known !== undefined) this.#leases.settled(now, known);
       if (known === undefined) {
-        // The stream closed while the upstream thought.
-        if (!flow.alive) continue;
         refreshOnly = false;
         this.#bindings.add(now, fields, batch);
       } else if (this.#bindings.refresh(now, known, fields, batch)) refreshOnly = false;
     }
     const own = this.#bindings.of(r.aor).filter(b => listed.has(b.opaque));
-    const headers = contactLines(now, own);
+    const headers = contactLines(now, own) + r.push;
     if (refreshOnly) {
       if (batch.length > 0) this.#m.journal.put(batch);
       r.st.reply(now, 200, { headers }, tx);
@@ -349,6 +351,7 @@ export class UpstreamRegistrar {
     asked: readonly { readonly seconds: number }[],
     bindings: readonly Binding[],
     by: 'lease' | 'grace',
+    push: string,
     tx: Tx,
   ): void {
     const batch: StoreWrite[] = [];
@@ -364,7 +367,7 @@ export class UpstreamRegistrar {
     if (by === 'grace') this.#leases.counts.bridged++;
     else this.#leases.counts.local++;
     this.#m.journal.put(batch);
-    st.reply(now, 200, { headers: contactLines(now, this.#bindings.of(bindings[0]?.aor ?? '')) }, tx);
+    st.reply(now, 200, { headers: contactLines(now, this.#bindings.of(bindings[0]?.aor ?? '')) + push }, tx);
   }
 
   /** A phone refreshes in time; that the upstream thinks for long must not cost it its binding. */
@@ -390,6 +393,7 @@ export class UpstreamRegistrar {
       r.contacts.map(c => c.wanted),
       kept,
       'grace',
+      r.push,
       tx,
     );
     return true;
@@ -434,6 +438,8 @@ interface RelayedParts {
   readonly user: string;
   /** The bindings that it leaves as they are, when it does. */
   readonly refreshed: readonly Binding[] | undefined;
+  /** Further lines of the 200. */
+  readonly push: string;
 }
 
 /** One REGISTER on its way over the next hops of its domain, in order (RFC 3263 §4.3). */
