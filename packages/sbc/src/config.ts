@@ -2,6 +2,7 @@ import { canonicalAddress, PrefixSet } from '@drawbridge/core';
 import { duration } from '@drawbridge/service';
 import * as z from 'zod';
 import { cdrConfig } from './accounting/config.js';
+import { transferSection } from './call/transfer-config.js';
 import { hepConfig } from './hep/config.js';
 import { identityConfig, realmHeaders } from './identity/config.js';
 import { dnsSection, nextHopUri } from './locate/config.js';
@@ -107,6 +108,7 @@ export const configSchema = z
         max: count(10_000),
         perSubscriber: count(10),
         forking: z.enum(['parallel', 'serial']).default('parallel'),
+        transfer: transferSection,
         /** How long a drain waits for calls to end by themselves. */
         drainWithin: span('1h'),
       })

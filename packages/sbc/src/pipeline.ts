@@ -1,5 +1,7 @@
 import { reply, type Verdict } from '@drawbridge/core';
+import { H } from '@drawbridge/sip';
 import { authoriseFlow, callInDialog, legOf } from './call/in-dialog.js';
+import { replace } from './call/replaces.js';
 import { call } from './call/start.js';
 import { adoptNotify } from './call/subscription.js';
 import { decide } from './decide/decide.js';
@@ -22,6 +24,7 @@ export function onRequest(shard: Shard, inbound: Inbound): Verdict | 'absorbed' 
   if (inbound.m.method === 'ACK') return { do: 'drop', reason: 'stray-ack' };
   const identified = shard.m.authenticator.authenticate(inbound);
   if (identified.do !== 'pass') return identified;
+  if (inbound.m.has(H.replaces)) return replace(shard, inbound);
   const plan = decide(shard, inbound);
   if (isVerdict(plan)) return plan;
   if (plan.do === 'forward' && privacyUnavailable(shard.m.identity, inbound.m, plan.targets))

@@ -71,6 +71,8 @@ export class Shard {
   /** Answers to STUN from sources without a registration. */
   readonly pongs: PrefixBudget;
   draining = false;
+  /** Transfers that we are carrying out. */
+  transfers = 0;
   readonly traces: Traces;
 
   constructor(options: ShardOptions, modules: ShardModules, traces: Traces) {

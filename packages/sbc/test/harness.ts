@@ -111,6 +111,8 @@ export class BorderWorld {
   readonly subscribers = new Subscribers();
   readonly registrar: Registrar;
   readonly relay: RelayHub;
+  /** The relay's flow table, for a forwarder of the test's own. */
+  readonly mediaTable: MediaTable;
   readonly border: Border;
   readonly traces: Traces;
   readonly events: BorderEvent[] = [];
@@ -179,21 +181,17 @@ export class BorderWorld {
       ...o.relay,
     };
     const addresses = relayAddresses(media);
-    this.relay = new RelayHub(
-      media,
-      addresses,
-      MediaTable.create(
-        addresses.map(a => a.bind),
-        media.ports[0],
-        media.ports[1],
-      ),
-      {
-        now: () => this.now,
-        random: seededRandom(8),
-        onEvent: e => this.#relayEvents.push(e),
-        path: { paths: addresses.map(() => ({ kind: 'dgram', because: 'virtual' })), opened() {}, closed() {} },
-      },
+    this.mediaTable = MediaTable.create(
+      addresses.map(a => a.bind),
+      media.ports[0],
+      media.ports[1],
     );
+    this.relay = new RelayHub(media, addresses, this.mediaTable, {
+      now: () => this.now,
+      random: seededRandom(8),
+      onEvent: e => this.#relayEvents.push(e),
+      path: { paths: addresses.map(() => ({ kind: 'dgram', because: 'virtual' })), opened() {}, closed() {} },
+    });
     const relay = { session: (s: { id: string }) => this.relay.session(s.id) } as unknown as MediaRelay;
     const made = assemble(this.config, {
       realms: this.realms,

@@ -11,6 +11,7 @@ import type { Invitation, Leg, LegOwner } from './leg.js';
 import type { CallerOptions } from './options.js';
 import { SILENT } from './silent-user.js';
 import { causeOf, rank } from './status.js';
+import type { Transfer } from './transfer.js';
 
 export type CallState = 'setup' | 'answered' | 'ended';
 
@@ -39,6 +40,8 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   readonly ref: string;
   readonly shard: Shard;
   readonly identity: Identity;
+  /** Who speaks at the caller's end: the same, unless a transfer brought it. */
+  readonly party: Identity;
   readonly caller: Masked;
   readonly callee: Masked;
   readonly media: MediaSession;
@@ -66,7 +69,9 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   best: BestFailure | undefined = undefined;
   ringing = false;
   /** A transfer of this call that is under way: it says what becomes of the other leg when one ends. */
-  transfer: { callEnds(now: Mono, by: Leg | undefined, tx: Tx): void } | undefined = undefined;
+  transfer: Transfer | undefined = undefined;
+  /** Whom a REFER that crossed has sent to take a party's place here (RFC 3891 §8). */
+  sent: { readonly who: Identity; readonly replaced: Leg; readonly until: Mono } | undefined = undefined;
   /** References of the call that goes on with a party of this one, and of the one it came from; '' without. */
   transferredTo = '';
   transferredFrom = '';
@@ -81,6 +86,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     made: {
       ref: string;
       identity: Identity;
+      party: Identity;
       caller: Masked;
       callee: Masked;
       media: MediaSession;
@@ -96,6 +102,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     this.shard = shard;
     this.ref = made.ref;
     this.identity = made.identity;
+    this.party = made.party;
     this.caller = made.caller;
     this.callee = made.callee;
     this.media = made.media;

@@ -33,8 +33,8 @@ export class Exchange implements ClientUser {
   readonly #st: ServerTransaction;
   #ct: ClientTransaction | undefined = undefined;
   #delayed = false;
-  /** RAck of a PRACK on its way across. */
-  readonly #rack: string;
+  /** Header lines that were written for the other side: a PRACK's RAck, what a REFER names. */
+  readonly #lines: string;
   /** `Subscription-State: terminated` or `Expires: 0` crossed: the owner ends after this. */
   readonly #last: boolean;
 
@@ -45,14 +45,14 @@ export class Exchange implements ClientUser {
     method: string,
     st: ServerTransaction,
     last: boolean,
-    rack: string,
+    lines: string,
   ) {
     this.shard = shard;
     this.from = from;
     this.to = to;
     this.method = method;
     this.#last = last;
-    this.#rack = rack;
+    this.#lines = lines;
     this.#st = st;
   }
 
@@ -62,7 +62,7 @@ export class Exchange implements ClientUser {
     inbound: Inbound,
     from: Leg,
     to: Leg,
-    rack = '',
+    lines = '',
   ): { readonly status: number; readonly reason: Reason } | undefined {
     const { now, m, via, peer, j, tx } = inbound;
     const { method } = m;
@@ -82,7 +82,7 @@ export class Exchange implements ClientUser {
       tx,
     );
     if (st === undefined) return { status: 503, reason: 'transaction-limit' };
-    exchange = new Exchange(shard, from, to, method, st, endsOwner(m), rack);
+    exchange = new Exchange(shard, from, to, method, st, from.call.media === undefined && endsOwner(m), lines);
     if (method === 'UPDATE') from.updateIn = st;
     exchange.#forward(now, m, tx);
     return undefined;
@@ -102,7 +102,7 @@ export class Exchange implements ClientUser {
       this.#delayed = method === 'INVITE' && body === '';
     } else if (m.bodyEnd > m.bodyStart) {
       if (!bodyCrosses(method, m.contentType)) return this.#answer(now, 415, 'forbidden', tx);
-      body = m.body;
+      body = m.contentType === 'message/sipfrag' ? statusLine(m.body) : m.body;
       contentType = m.get(H.contentType);
     }
     from.dialog?.refresh(m);
@@ -112,13 +112,14 @@ export class Exchange implements ClientUser {
       via: to.via(branch),
       maxForwards: hopsLeft(m),
       headers:
-        (renegotiates ? ALLOW_LINE : this.#rack) +
+        (renegotiates ? ALLOW_LINE : this.#lines) +
         hide(m, {
           credentials: sharesUpstream(from, to),
           challenges: false,
           across: shard.m.identity.crossing(from, to),
         }),
-      contact: renegotiates || method === 'SUBSCRIBE' || method === 'NOTIFY' ? to.contact : undefined,
+      contact:
+        renegotiates || method === 'SUBSCRIBE' || method === 'NOTIFY' || method === 'REFER' ? to.contact : undefined,
       contentType,
       body,
     });
@@ -149,7 +150,9 @@ export class Exchange implements ClientUser {
       contentType = m.get(H.contentType);
     }
     const contact =
-      this.method === 'UPDATE' || this.method === 'SUBSCRIBE' ? headerLine('Contact', this.from.contact) : '';
+      this.method === 'UPDATE' || this.method === 'SUBSCRIBE' || this.method === 'REFER'
+        ? headerLine('Contact', this.from.contact)
+        : '';
     this.#st.reply(now, m.status, { headers: contact + hide(m, this.#trust(false)), contentType, body }, tx);
     this.#closed();
     if (this.#last) this.from.call.end(now, 'normal-clearing', this.from, tx);
@@ -273,6 +276,13 @@ export class Exchange implements ClientUser {
 /** RFC 3311 §5.2: the first UPDATE must have its answer before the second. */
 function pendingUpdate(from: Leg): { readonly status: number; readonly reason: Reason } | undefined {
   return from.updateIn === undefined ? undefined : { status: 500, reason: 'request-pending' };
+}
+
+/** Of a sipfrag only its status line crosses (RFC 3515 §5.1 asks for no more): the rest names hosts. */
+function statusLine(fragment: string): string {
+  const end = fragment.search(/[\r\n]/);
+  const line = end < 0 ? fragment : fragment.slice(0, end);
+  return /^SIP\/2\.0 [1-6]\d\d /.test(line) ? `${line}\r\n` : 'SIP/2.0 100 Trying\r\n';
 }
 
 /** RFC 3261 §14.1, §14.2: a second INVITE before the first was answered, and one that crosses ours or the ACK to ours. */

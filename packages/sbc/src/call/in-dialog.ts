@@ -7,6 +7,7 @@ import { sendAck } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { Exchange } from './exchange.js';
 import type { Leg } from './leg.js';
+import { refer, subscribeToRefer } from './refer.js';
 import { rackLine } from './reliable.js';
 
 /** Nobody waits for anything after our own final reply. */
@@ -52,13 +53,16 @@ export function callInDialog(shard: Shard, inbound: Inbound, leg: Leg): Verdict 
       return bye(shard, inbound, leg);
     case 'OPTIONS':
       return answer(shard, inbound, 200, ALLOW_LINE);
+    case 'REFER':
+      return refer(shard, inbound, leg);
     case 'INVITE':
     case 'UPDATE':
     case 'INFO':
     case 'MESSAGE':
-    case 'SUBSCRIBE':
     case 'NOTIFY':
       return across(shard, inbound, leg);
+    case 'SUBSCRIBE':
+      return subscribeToRefer(shard, inbound, leg) ?? across(shard, inbound, leg);
     case 'PRACK':
       return prack(shard, inbound, leg);
     default:
@@ -68,7 +72,9 @@ export function callInDialog(shard: Shard, inbound: Inbound, leg: Leg): Verdict 
 
 function across(shard: Shard, inbound: Inbound, leg: Leg): Verdict {
   const { peer } = leg;
-  if (peer === undefined) return GONE;
+  // A party between two calls: what it asks for has to wait for the other one.
+  if (peer === undefined)
+    return inbound.m.method === 'INVITE' || inbound.m.method === 'UPDATE' ? reply(491, 'glare') : GONE;
   if (leg.dialog?.state === 'early' && !EARLY.has(inbound.m.method)) {
     return reply(500, 'request-pending', headerLine('Retry-After', '1'));
   }

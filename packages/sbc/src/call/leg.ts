@@ -95,6 +95,8 @@ export class Leg {
   reliable: ReliableReplies | undefined = undefined;
   /** The peer's UPDATE on this leg that we have not answered. */
   updateIn: Invitation | undefined = undefined;
+  /** REFERs of the peer's in this dialog. */
+  refers = 0;
   /** Another dialog that one INVITE of ours made, further downstream: it shares our tag. */
   twin: Leg | undefined = undefined;
   #joined = false;
@@ -134,6 +136,8 @@ export class Leg {
   /** Takes the dialog over from the leg that had it: from now on its requests come here. */
   follow(shard: Shard, old: Leg): void {
     this.flow = old.flow;
+    this.unacked = old.unacked;
+    this.refers = old.refers;
     old.leave(shard);
     old.dialog = undefined;
     old.inviteOut = undefined;

@@ -32,6 +32,21 @@ export function startCall(
   callee: string,
   onward?: Onward,
 ): Verdict {
+  const { now, m, tx } = inbound;
+  const call = acceptCall(shard, inbound, callee, onward, targets.length);
+  if (!(call instanceof Call)) return call;
+  search(call, m, targets, now, tx);
+  return PASS;
+}
+
+/** A new INVITE → a call without forks yet, or why there can't be one. */
+export function acceptCall(
+  shard: Shard,
+  inbound: Inbound,
+  callee: string,
+  onward: Onward | undefined,
+  forks: number,
+): Call | Verdict {
   const { now, m, via, peer, j, tx, identity } = inbound;
   if (m.bodyEnd > m.bodyStart && !hasSdp(m)) return reply(415, 'sdp-unsupported', headerLine('Accept', SDP));
   if (!hasTarget(m)) return reply(400, 'malformed-header');
@@ -65,10 +80,9 @@ export function startCall(
     callee,
     options: optionsOf(m),
     onward,
-    forks: targets.length,
+    forks,
   });
-  search(call, m, targets, now, tx);
-  return PASS;
+  return call;
 }
 
 /** What a call begins with, whoever wants it. */
@@ -76,6 +90,8 @@ export interface CallParts {
   readonly ref: string;
   /** Who pays. */
   readonly identity: Identity;
+  /** Who speaks, when that is somebody else. */
+  readonly party?: Identity | undefined;
   /** Has the leg `a` already. */
   readonly media: MediaSession;
   readonly invite: Invitation;
@@ -94,6 +110,7 @@ export function openCall(shard: Shard, now: Mono, o: CallParts): Call {
   const call = new Call(shard, {
     search: SEARCH,
     options: o.options ?? NO_OPTIONS,
+    party: o.party ?? identity,
     onward,
     ref,
     identity,
@@ -236,10 +253,10 @@ export function callerLeg(call: Call): Leg {
     owner: call,
     listener: shard.m.realms.listener(invite.flow.via),
     flow: invite.flow,
-    identity: call.identity,
+    identity: call.party,
     callId: call.callId,
     localTag: mint(shard),
-    upstream: call.identity.kind === 'peer' ? call.identity.domain : undefined,
+    upstream: call.party.kind === 'peer' ? call.party.domain : undefined,
   });
   caller.inviteIn = invite;
   return caller;

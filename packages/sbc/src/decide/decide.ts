@@ -41,7 +41,7 @@ export function decide(shard: Shard, inbound: Inbound): Plan | Verdict {
 }
 
 /** Limits on new calls; requests outside calls are bounded by the transaction tables. */
-function admit(shard: Shard, { m, identity }: Inbound): Verdict | undefined {
+export function admit(shard: Shard, { m, identity }: Inbound): Verdict | undefined {
   if (m.method !== 'INVITE') return undefined;
   if (shard.draining) return reply(503, 'draining', RETRY);
   if (shard.calls.size >= shard.o.calls.max) return reply(503, 'call-limit', RETRY);

@@ -105,6 +105,7 @@ export const CROSS = {
 /** Option tags that we relay faithfully between legs. `100rel` and `timer` are each leg's own affair, and written by us. */
 export const OPTION_TAGS: ReadonlySet<string> = new Set([
   'norefersub',
+  'replaces',
   'eventlist',
   'tdialog',
   'histinfo-lbyr',

@@ -97,5 +97,6 @@ function reason(value: string): string {
   return out;
 }
 
-export const ALLOWED_METHODS = 'INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE, PRACK, UPDATE, SUBSCRIBE, NOTIFY';
+export const ALLOWED_METHODS =
+  'INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE, PRACK, UPDATE, SUBSCRIBE, NOTIFY, REFER';
 export const ALLOW_LINE = headerLine('Allow', ALLOWED_METHODS);

@@ -3,7 +3,16 @@ import { H, headerLine, tokenList } from '@drawbridge/sip';
 import type { Inbound } from '../inbound.js';
 
 /** What we understand of Require and Proxy-Require: done by us, or carried to the side that does it. */
-const SUPPORTED: ReadonlySet<string> = new Set(['100rel', 'timer', 'precondition', 'path', 'outbound', 'gruu']);
+const SUPPORTED: ReadonlySet<string> = new Set([
+  '100rel',
+  'timer',
+  'precondition',
+  'path',
+  'outbound',
+  'gruu',
+  'replaces',
+  'norefersub',
+]);
 
 const STATUS: Partial<Record<Reason, number>> = { 'unsupported-version': 505, 'unsupported-scheme': 416 };
 
