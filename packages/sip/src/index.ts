@@ -2,6 +2,7 @@ export * from './dialog/dialog.js';
 export * from './digest/algorithm.js';
 export * from './digest/client.js';
 export * from './digest/server.js';
+export * from './digest/siphash.js';
 export * from './digest/stateless-tag.js';
 export * from './flow/certificate-names.js';
 export * from './flow/flow.js';

@@ -1,9 +1,10 @@
 import { reply, type Verdict } from '@drawbridge/core';
 import { type Flow, H, headerLine, type SipUri } from '@drawbridge/sip';
-import type { UpstreamDomain } from '../domains.js';
+import type { Addressed, UpstreamDomain } from '../domains.js';
 import { type Inbound, targetOf } from '../inbound.js';
 import type { NextHop } from '../locate/hop-list.js';
 import type { Binding } from '../registrar/binding.js';
+import { instanceOfGruu } from '../registrar/gruu.js';
 import type { Shard } from '../shard.js';
 import { ownRoutes } from './own-routes.js';
 import type { Plan, Target } from './plan.js';
@@ -19,11 +20,10 @@ export function decide(shard: Shard, inbound: Inbound): Plan | Verdict {
       ? reply(416, 'unsupported-scheme')
       : reply(400, 'malformed-uri');
   if (uri.scheme !== 'sip') return reply(416, 'unsupported-scheme');
-  let named: Flow | undefined;
+  let named: Flow | 'gone' | undefined;
   if (m.has(H.route)) {
     const routes = ownRoutes(shard, inbound);
     if (routes === 'foreign') return reply(403, 'foreign-route');
-    if (routes === 'gone') return reply(430, 'flow-gone');
     named = routes;
   }
   if (m.method === 'REGISTER') {
@@ -51,31 +51,49 @@ export function admit(shard: Shard, { m, identity }: Inbound): Verdict | undefin
 }
 
 /** `named`: the flow that our own Path in its Route names. */
-function targetsOf(shard: Shard, inbound: Inbound, uri: SipUri, named: Flow | undefined): Plan | Verdict {
+function targetsOf(shard: Shard, inbound: Inbound, uri: SipUri, named: Flow | 'gone' | undefined): Plan | Verdict {
   const { domains, registrar, realms, subscribers } = shard.m;
   const { identity, m } = inbound;
   if (identity.kind === 'peer' && (realms.isOwn(uri.host) || domains.lookup(uri.host)?.name === identity.domain)) {
     // An upstream calls the contact that we registered there (RFC 3261 §10: its user part is ours).
     const binding = registrar.byOpaque(uri.user ?? '');
     if (binding?.kind === 'upstream' && binding.domain === identity.domain) {
-      // The phone has another flow by now, or had: its registration there names that one (RFC 5626 §5.3).
-      if (named !== undefined && binding.flow !== named) return reply(430, 'flow-gone');
-      return toBindings(shard, inbound, [binding], [binding], binding.aor);
+      const plan = toBindings(shard, inbound, [binding], [binding], binding.aor);
+      // The phone has another flow by now, or had: its registration there names that one (RFC 5626 §5.3). Unless it sleeps.
+      const failed = named !== undefined && binding.flow !== named;
+      return failed && (plan.do !== 'forward' || plan.onward === undefined) ? reply(430, 'flow-gone') : plan;
     }
     // A contact of ours that is over. To the upstream that is nobody home, not no such number.
-    if (domains.lookup(uri.host) === undefined) return reply(480, 'flow-gone');
+    if (domains.lookup(uri.host) === undefined) return reply(named === 'gone' ? 430 : 480, 'flow-gone');
   }
+  if (named === 'gone') return reply(430, 'flow-gone');
   const to = domains.address(m.uri);
   if (to === undefined) return reply(404, 'unknown-domain');
   if (to.domain.kind === 'upstream') {
     if (identity.kind === 'peer' && identity.domain === to.domain.name) return reply(404, 'not-found');
     return toUpstream(shard, inbound, to.domain, to.aor, uri);
   }
+  const gr = uri.params.get('gr');
+  if (gr !== undefined) return toInstance(shard, inbound, to, gr);
   const known = registrar.bindings.of(to.aor);
   if (known.length > 0) return toBindings(shard, inbound, registrar.lookup(to.aor), known, to.aor);
   return subscribers.get(to.user, to.domain.name) === undefined
     ? reply(404, 'not-found')
     : reply(480, 'not-registered');
+}
+
+/** A GRUU reaches the one phone that it names and no other (RFC 5627 §5.4); `gr` is empty in a temporary one. */
+function toInstance(shard: Shard, inbound: Inbound, to: Addressed, gr: string): Plan | Verdict {
+  const { registrar, subscribers } = shard.m;
+  const of = gr === '' ? registrar.gruus.find(to.user, name => registrar.byOpaque(name)) : undefined;
+  if (gr === '' && of?.domain !== to.domain.name) return reply(404, 'not-found');
+  const aor = of?.aor ?? to.aor;
+  const instance = of?.instance ?? instanceOfGruu(gr);
+  const meant = (b: Binding): boolean => b.instance === instance;
+  const known = registrar.bindings.of(aor).filter(meant);
+  if (known.length > 0) return toBindings(shard, inbound, registrar.lookup(aor).filter(meant), known, aor);
+  const user = aor.slice(0, aor.lastIndexOf('@'));
+  return subscribers.get(user, to.domain.name) === undefined ? reply(404, 'not-found') : reply(480, 'not-registered');
 }
 
 /** `reached`: those of `known` that have a flow, best first; phones among the rest that can be woken ring when they are. */

@@ -5,7 +5,8 @@ import type { Inbound } from '../inbound.js';
 import type { StoreWrite } from '../store/store.js';
 import type { Binding, BindingFields } from './binding.js';
 import type { Bindings } from './bindings.js';
-import { outboundLines, outboundOf, pathLines, trustedPath, withoutRegId } from './outbound.js';
+import type { Gruus } from './gruu.js';
+import { outboundLines, outboundOf, pathLines, supports, trustedPath, withoutRegId } from './outbound.js';
 import type { RegistrarModules, RegistrarOptions } from './registrar.js';
 import {
   contactLines,
@@ -33,6 +34,7 @@ export function registerLocal(
   o: RegistrarOptions,
   m: RegistrarModules,
   bindings: Bindings,
+  gruus: Gruus,
 ): void {
   const { now, tx } = inbound;
   const refuse = (r: Refusal): void => {
@@ -103,7 +105,9 @@ export function registerLocal(
     } else if (bindings.refresh(now, known, fields, batch)) refreshOnly = false;
   }
 
-  let headers = contactLines(now, bindings.of(target.aor)) + dateLine(m.wall()) + push;
+  const bound = bindings.of(target.aor);
+  let headers = contactLines(now, bound, supports(inbound.m, 'gruu') ? gruus : undefined) + dateLine(m.wall());
+  headers += push;
   if (path.length > 0) headers += pathLines(inbound.m, path);
   if (outbound === 'applied') headers += outboundLines(st.flow.transport, o.keepalive);
   if (refreshOnly) {

@@ -10,6 +10,7 @@ import type { Realms } from '../realms.js';
 import type { StoreWrite } from '../store/store.js';
 import type { Binding } from './binding.js';
 import { type BindingEvent, Bindings } from './bindings.js';
+import { Gruus } from './gruu.js';
 import { Keepalive } from './keepalive.js';
 import { Leases, makeLease } from './lease.js';
 import { registerLocal } from './local.js';
@@ -45,6 +46,7 @@ export class Registrar {
   readonly leases: Leases;
   /** User parts of our Path: which flow a request from an upstream shall take. */
   readonly tokens: FlowTokens;
+  readonly gruus: Gruus;
   readonly #o: RegistrarOptions;
   readonly #m: RegistrarModules;
   readonly #upstream: UpstreamRegistrar;
@@ -68,6 +70,7 @@ export class Registrar {
       },
     });
     this.tokens = new FlowTokens(options.secret, modules);
+    this.gruus = new Gruus(options.secret, modules.random);
     this.#upstream = new UpstreamRegistrar(options, modules, this.bindings, this.leases, this.tokens);
   }
 
@@ -76,7 +79,7 @@ export class Registrar {
     const { waker } = this.#m;
     const push = waker === undefined ? '' : pushLines(inbound.m, waker.providers);
     if (push === undefined) return st.reply(inbound.now, 555, { reason: 'push-unsupported' }, inbound.tx);
-    if (domain.kind === 'local') registerLocal(inbound, domain, st, push, this.#o, this.#m, this.bindings);
+    if (domain.kind === 'local') registerLocal(inbound, domain, st, push, this.#o, this.#m, this.bindings, this.gruus);
     else this.#upstream.register(inbound, domain, st, push);
   }
 

@@ -14,6 +14,7 @@ import {
 } from '@drawbridge/sip';
 import { samePush } from '../push/contact.js';
 import type { Binding } from './binding.js';
+import type { Gruus } from './gruu.js';
 
 /** One contact as the phone asks for it. Its strings are slices of the message: what outlives the batch owns them. */
 export interface WantedContact {
@@ -123,6 +124,9 @@ function otherParams(c: Contact): string {
   const rest = new Map(c.params);
   rest.delete('q');
   rest.delete('expires');
+  // The registrar alone gives these (RFC 5627 §5.1).
+  rest.delete('pub-gruu');
+  rest.delete('temp-gruu');
   const text = formatParams(rest);
   return text.length > 512 ? '' : text;
 }
@@ -138,12 +142,12 @@ export function sameContact(b: Binding, c: WantedContact): boolean {
 }
 
 /** `Contact` lines of a 200 (§10.3 step 8): what the phone registered, with what is left of its time. */
-export function contactLines(now: number, bindings: readonly Binding[]): string {
+export function contactLines(now: number, bindings: readonly Binding[], gruus?: Gruus): string {
   let out = '';
   for (const b of bindings) {
     const left = Math.max(1, Math.round((b.expires - now) / 1000));
     const q = b.q === 1 ? '' : `;q=${b.q}`;
-    out += headerLine('Contact', `<${b.contact}>${b.params}${q};expires=${left}`);
+    out += headerLine('Contact', `<${b.contact}>${b.params}${q};expires=${left}${gruus?.params(b) ?? ''}`);
   }
   return out;
 }
