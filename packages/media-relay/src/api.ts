@@ -1,4 +1,5 @@
 import type { Endpoint, Mono, Random, Reason } from '@drawbridge/core';
+import type { CodecRules } from './anchor/codecs.js';
 import type { OpenDataPath, PathKind } from './path/path.js';
 import type { ReportedQuality } from './quality.js';
 import type { RtcpReport } from './rtcp.js';
@@ -24,6 +25,7 @@ export interface RelayRealm {
    * `source` = only when the signalling came from exactly that address; `sdp` = always (trunks).
    */
   readonly sendBeforeLatch?: 'auto' | 'source' | 'sdp';
+  readonly codecs?: CodecRules | undefined;
 }
 
 export interface LatchOptions {

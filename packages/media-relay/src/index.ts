@@ -1,4 +1,5 @@
 export * from './addresses.js';
+export type { CodecRules } from './anchor/codecs.js';
 export * from './api.js';
 export * from './control/command.js';
 export * from './control/control.js';

@@ -7,6 +7,7 @@ import {
   TimerWheel,
   type Waiting,
 } from '@drawbridge/core';
+import { CodecFilter, type CodecRules } from './anchor/codecs.js';
 import { type MediaRelayOptions, type RelayEvent, RelayOptionsError, type RelayStats } from './api.js';
 import type { RelayCommand, RelayReply, SideEvent } from './control/command.js';
 import { RelayControl } from './control/control.js';
@@ -37,6 +38,8 @@ export class RelayHub {
   readonly #modules: HubModules;
   readonly #sessions = new Map<string, MediaSession>();
   readonly #wheel: TimerWheel;
+  readonly #codecs: ReadonlyMap<string, CodecRules>;
+  readonly #filters = new Map<string, CodecFilter>();
   readonly #sendMode: ReadonlyMap<string, 'auto' | 'source' | 'sdp'>;
 
   constructor(options: MediaRelayOptions, addresses: readonly RelayAddress[], table: FlowTable, modules: HubModules) {
@@ -54,6 +57,7 @@ export class RelayHub {
       handover: latch.handover !== 'never',
       handoverMs: latch.handoverMs ?? 1000,
     };
+    this.#codecs = new Map(options.realms.flatMap(r => (r.codecs === undefined ? [] : [[r.name, r.codecs] as const])));
     this.#sendMode = new Map(options.realms.map(r => [r.name, r.sendBeforeLatch ?? 'auto']));
     this.#modules = modules;
     this.#wheel = new TimerWheel(modules.now(), 100);
@@ -97,6 +101,19 @@ export class RelayHub {
   addressOfFamily(realm: string, family: Family): number {
     return this.addresses.findIndex(a => a.realm === realm && a.family === family);
   }
+  /** What two realms say of codecs; undefined when neither says anything. Offers come in the order of who gets them. */
+  codecs(from: string, to: string, offer: boolean): CodecFilter | undefined {
+    const rules = this.#codecs;
+    if (rules.size === 0 || !(rules.has(from) || rules.has(to))) return undefined;
+    const key = `${from} ${to} ${offer}`;
+    let filter = this.#filters.get(key);
+    if (filter === undefined) {
+      filter = new CodecFilter([rules.get(from), rules.get(to)], offer ? rules.get(to) : undefined);
+      this.#filters.set(key, filter);
+    }
+    return filter;
+  }
+
   sendMode(realm: string): 'auto' | 'source' | 'sdp' {
     return this.#sendMode.get(realm) ?? 'auto';
   }

@@ -192,16 +192,17 @@ export class MediaSession {
     const seenFrom = canonicalAddress(o.seenFrom);
     if (from === undefined || to === undefined || seenFrom === undefined)
       return rejected(488, 'no-dialog', 'no such leg');
-    const d = describe(o.sdp, this.#hub.maxStreams);
+    const codecs = this.#hub.codecs(from.realm, to.realm, true);
+    const d = describe(o.sdp, this.#hub.maxStreams, codecs);
     if ('rejected' in d) return d;
     if (d.streams.length < from.agreedStreams)
       return rejected(488, 'offer-answer-violation', 'fewer streams than before');
-    if (!d.streams.some(s => s.enabled) && from.agreedStreams === 0)
+    if (!d.streams.some(s => s.enabled) && (from.agreedStreams === 0 || d.barred > 0))
       return rejected(488, 'sdp-unsupported', 'no stream that can be relayed');
     from.seenFrom = seenFrom;
     if (this.#staysDirect(from, to, d)) {
       this.#pend(to, { from, streams: d.streams, seenFrom, direct: true });
-      return o.sdp;
+      return codecs === undefined ? o.sdp : d.sdp.format();
     }
     const refused = this.#accepts(from, d);
     if (refused !== undefined) return refused;
@@ -235,13 +236,16 @@ export class MediaSession {
     const streams = p.streams.length;
     // An adopted leg may have been offered more m-lines than the offer had: those beyond are off and end here.
     const whole = from.agreedStreams > streams ? firstStreams(o.sdp, streams, from.agreedStreams) : o.sdp;
-    const d = describe(whole, this.#hub.maxStreams);
+    const codecs = this.#hub.codecs(from.realm, to.realm, false);
+    const d = describe(whole, this.#hub.maxStreams, codecs);
     if ('rejected' in d) return d;
+    if (d.barred > 0 && !d.streams.some(s => s.enabled))
+      return rejected(488, 'sdp-unsupported', 'no codec that is allowed');
     if (d.streams.length !== streams)
       return rejected(488, 'offer-answer-violation', `${d.streams.length} streams for ${streams}`);
     if (p.direct) {
       from.direct = to.direct = true;
-      return this.#finish(from, to, o, d.streams.length, o.sdp);
+      return this.#finish(from, to, o, d.streams.length, codecs === undefined ? o.sdp : d.sdp.format());
     }
     const refused = this.#accepts(from, d);
     if (refused !== undefined) return refused;
@@ -400,7 +404,11 @@ export class MediaSession {
     if (s.agreed === undefined) {
       if (s.side !== undefined) this.#wiring.release(s);
       s.current = undefined;
-    } else if (s.current !== s.agreed) this.#wiring.apply(leg, s, s.agreed, false);
+      return;
+    }
+    // An offer may have called it otherwise (T.38 in place of audio).
+    s.kind = s.agreed.description.kind;
+    if (s.current !== s.agreed) this.#wiring.apply(leg, s, s.agreed, false);
   }
 
   /** Ends everything that flows to and from a leg; its ports rest. */

@@ -130,6 +130,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
         realms: plan.realms.map(r => ({
           name: r.name,
           addresses: r.addresses.filter(a => sockets.opened.some(o => o.bind.address === a.bind)),
+          codecs: config.realms === 'auto' ? undefined : config.realms[r.name]?.codecs,
         })),
         ports: config.media.ports,
         path: config.media.path,

@@ -2,6 +2,7 @@ import { canonicalAddress, PrefixSet } from '@drawbridge/core';
 import { duration } from '@drawbridge/service';
 import * as z from 'zod';
 import { cdrConfig } from './accounting/config.js';
+import { realmCodecs } from './anchor/config.js';
 import { transferSection } from './call/transfer-config.js';
 import { hepConfig } from './hep/config.js';
 import { identityConfig, realmHeaders } from './identity/config.js';
@@ -53,6 +54,7 @@ const realm = z.strictObject({
   advertise: perFamily.default([]),
   networks: z.array(network).min(1).default(['0.0.0.0/0', '::/0']),
   headers: realmHeaders,
+  codecs: realmCodecs.optional(),
 });
 
 const algorithms = z.array(z.enum(['SHA-512-256', 'SHA-256', 'MD5'])).min(1);

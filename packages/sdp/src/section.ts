@@ -199,6 +199,15 @@ export class MediaSection extends Section {
     line.text = `${line.text.slice(0, from)}${port}${line.text.slice(line.text.indexOf(' ', from))}`;
   }
 
+  /** Writes other formats behind what the line says of kind, port and transport. Throws on CR, LF or NUL. */
+  setFormats(formats: readonly string[]): void {
+    const line = this.lines[0];
+    if (line === undefined) return;
+    const text = `m=${this.#m().slice(0, 3).join(' ')} ${formats.join(' ')}`;
+    refuseBreaks(text);
+    line.text = text;
+  }
+
   /** c= of this stream or of the session. */
   get connection(): Connection | undefined {
     return this.ownConnection ?? this.#session.ownConnection;

@@ -2,6 +2,7 @@ import { canonicalAddress, type Endpoint, type Family, familyOf } from '@drawbri
 import { digits, type MediaSection, parseSdp, type Sdp, SdpError } from '@drawbridge/sdp';
 import type { Direction, SdpRejected } from '../api.js';
 import { carriesAddress } from './address-scan.js';
+import type { CodecFilter } from './codecs.js';
 
 /** One m-line as the relay understands it. */
 export interface StreamDescription {
@@ -22,9 +23,14 @@ export interface StreamDescription {
   readonly family: Family;
 }
 
+/** Payload types have seven bits. */
+const MOST_FORMATS = 128;
+
 export interface Description {
   readonly sdp: Sdp;
   readonly streams: readonly StreamDescription[];
+  /** Streams that were left without a codec. */
+  readonly barred: number;
 }
 
 export function rejected(status: SdpRejected['status'], reason: SdpRejected['rejected'], detail: string): SdpRejected {
@@ -32,17 +38,31 @@ export function rejected(status: SdpRejected['status'], reason: SdpRejected['rej
 }
 
 /** Reads an offer or answer: 400 for what isn't SDP, 488 for what can't be relayed. */
-export function describe(text: string, maxStreams: number): Description | SdpRejected {
+export function describe(text: string, maxStreams: number, codecs?: CodecFilter): Description | SdpRejected {
   const sdp = parseSdp(text, { media: maxStreams });
   if (sdp instanceof SdpError) return rejected(sdp.reason === 'sdp-too-large' ? 488 : 400, sdp.reason, sdp.toString());
   if (sdp.media.length === 0) return rejected(488, 'sdp-unsupported', 'no streams');
   const streams: StreamDescription[] = [];
+  let barred = 0;
   for (const [i, m] of sdp.media.entries()) {
+    const odd = checkFormats(m, i);
+    if (odd !== undefined) return odd;
+    if (codecs !== undefined && !codecs.apply(m)) barred++;
     const s = describeStream(m, i);
     if ('rejected' in s) return s;
     streams.push(s);
   }
-  return { sdp, streams };
+  return { sdp, streams, barred };
+}
+
+/** More payload types than RTP has make work for nothing; what they refer to is looked up in each other. */
+function checkFormats(m: MediaSection, i: number): SdpRejected | undefined {
+  if (m.port === 0 || transportOf(m.proto) === undefined) return undefined;
+  const { formats } = m;
+  if (formats.length > MOST_FORMATS) return rejected(488, 'sdp-too-large', `stream ${i}: ${formats.length} formats`);
+  return transportOf(m.proto) !== 'rtp' || formats.every(f => digits(f, 3))
+    ? undefined
+    : rejected(400, 'sdp-malformed', `stream ${i}: formats`);
 }
 
 function describeStream(m: MediaSection, i: number): StreamDescription | SdpRejected {
@@ -52,8 +72,6 @@ function describeStream(m: MediaSection, i: number): StreamDescription | SdpReje
   const enabled = m.port !== 0 && transport !== undefined;
   const c = m.connection;
   if (!enabled || c === undefined) return stream(m, transport, false, null, 'inactive', false, 4);
-  if (transport === 'rtp' && !m.formats.every(f => digits(f, 3)))
-    return rejected(400, 'sdp-malformed', `stream ${i}: formats`);
   if (m.portCount !== 1) return rejected(488, 'sdp-unsupported', `stream ${i}: several ports`);
   const address = canonicalAddress(c.address);
   if (address === undefined || c.suffix !== '')
