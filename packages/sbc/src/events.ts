@@ -1,6 +1,7 @@
 import type { AskId, Endpoint, Masked, Mono, Reason } from '@drawbridge/core';
 import type { RtcpReport, StreamFacts } from '@drawbridge/media-relay';
 import type { Answer, Question, QuestionKind } from './asks.js';
+import type { LocateEvent } from './locate/locator.js';
 import type { PushEvent } from './push/waker.js';
 import type { BindingEvent } from './registrar/bindings.js';
 import type { StoreWrite } from './store/store.js';
@@ -105,7 +106,14 @@ export type OutsideQuestion = {
   };
 }[QuestionKind];
 
-export type BorderEvent = PushEvent | CallEvent | RejectedEvent | StoreQuestion | OutsideQuestion | BindingEvent;
+export type BorderEvent =
+  | PushEvent
+  | CallEvent
+  | RejectedEvent
+  | StoreQuestion
+  | OutsideQuestion
+  | BindingEvent
+  | LocateEvent;
 
 export type BorderAnswer =
   | { readonly kind: 'stored'; readonly ok: boolean }

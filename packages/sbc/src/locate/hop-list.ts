@@ -69,7 +69,8 @@ export interface PlaceFacts {
   readonly uri: string;
   readonly hops: readonly {
     readonly transport: Transport;
-    readonly endpoint: Endpoint;
+    /** Address and port. */
+    readonly place: string;
     /** It has failed lately and comes last. */
     readonly down: boolean;
   }[];
@@ -122,9 +123,9 @@ export class HopList {
   }
 
   /** URIs that need the DNS, by their place in the configuration. */
-  get named(): readonly { readonly place: number; readonly uri: SipUri }[] {
+  get named(): readonly { readonly place: number; readonly uri: SipUri; readonly text: string }[] {
     return this.#places.flatMap((p, place) =>
-      p.uri === undefined || p.located?.until === Number.POSITIVE_INFINITY ? [] : [{ place, uri: p.uri }],
+      p.uri === undefined || p.located?.until === Number.POSITIVE_INFINITY ? [] : [{ place, uri: p.uri, text: p.text }],
     );
   }
 
@@ -180,7 +181,7 @@ export class HopList {
       const until = located?.until;
       return {
         uri: p.text,
-        hops: p.hops.map(n => ({ transport: n.transport, endpoint: n.endpoint, down: this.isDown(now, n) })),
+        hops: p.hops.map(n => ({ transport: n.transport, place: formatEndpoint(n.endpoint), down: this.isDown(now, n) })),
         againInMs: until === undefined || until === Number.POSITIVE_INFINITY ? undefined : Math.max(0, until - now),
         stale: located?.stale === true,
         why: whyOf(p),

@@ -116,6 +116,11 @@ export function dnsName(name: unknown): string {
   return lower.endsWith('.') ? lower.slice(0, -1) : lower;
 }
 
+/** What can be asked: labels of 1 to 63 octets, 253 in all. */
+export function isDnsName(name: string): boolean {
+  return isHost(name) && name.split('.').every(label => label.length <= 63);
+}
+
 /** Letters, digits, hyphen and underscore: what a host or service name consists of. Anything else would end up in a log line or a URI. */
 function isHost(name: string): boolean {
   return name.length <= 253 && /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/.test(name);
