@@ -11,6 +11,7 @@ import { Outbox } from './events.js';
 import { IdentityPolicy } from './identity/policy.js';
 import { StoreJournal } from './journal.js';
 import { Waker } from './push/waker.js';
+import { Locator } from './locate/locator.js';
 import type { Realms } from './realms.js';
 import { Registrar } from './registrar/registrar.js';
 import type { Subscribers } from './subscribers.js';
@@ -21,6 +22,8 @@ const STORE_DEADLINE_MS = 5000;
 const COMMITS = 10_000;
 /** Questions to the outside that may be open at once. */
 const QUESTIONS = 10_000;
+/** The shell keeps to the timeout itself; its answer then has this long to come. */
+const DNS_GRACE_MS = 500;
 /** A flow that nobody holds is forgotten after this, ms. */
 const FLOW_IDLE_MS = 120_000;
 
@@ -58,6 +61,7 @@ export interface Assembled {
   readonly digests: Digests;
   /** Absent without push providers. */
   readonly waker: Waker | undefined;
+  readonly locator: Locator;
 }
 
 /** The pure part of the composition: one shard and all it stands on, on one wheel. Tests put it between wires that are arrays. */
@@ -93,6 +97,8 @@ export function assemble(config: Config, parts: Parts): Assembled {
     { cap: QUESTIONS },
     { wheel, send: (kind, question) => outbox.question(kind, question), tx: () => transactions.tx },
   );
+  const locator = new Locator({ deadlineMs: config.dns.timeout + DNS_GRACE_MS }, { asks, wheel, outbox });
+  for (const d of domains.all) if (d.kind === 'upstream') locator.keep(parts.now, d.next);
   const waker =
     Object.keys(config.push.providers).length === 0
       ? undefined
@@ -148,11 +154,12 @@ export function assemble(config: Config, parts: Parts): Assembled {
       journal,
       asks,
       waker,
+      locator,
       tap,
     },
     traces,
   );
-  return { border, flows, transactions, registrar, digests, waker };
+  return { border, flows, transactions, registrar, digests, locator, waker };
 }
 
 /** One digest server per set of algorithms, all with the same keys: most borders need exactly one. */

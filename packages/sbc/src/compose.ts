@@ -11,6 +11,7 @@ import {
   untilZero,
   wallNow,
 } from '@drawbridge/service';
+import { DnsClient } from '@drawbridge/sip';
 import { registerAccounting } from './accounting/metrics.js';
 import { callRecord } from './accounting/record.js';
 import { openLedgers } from './accounting/shell/open.js';
@@ -26,6 +27,8 @@ import { EventLog } from './event-log.js';
 import { registerHep } from './hep/metrics.js';
 import { HepMirror, taps } from './hep/mirror.js';
 import { openCollector } from './hep/shell/collector.js';
+import { dnsOptions, domainFacts, unresolved } from './locate/facts.js';
+import { locateMetrics } from './locate/metrics.js';
 import { registerMetrics } from './metrics.js';
 import { planRealms } from './plan-realms.js';
 import { askGateway } from './push/shell/gateway.js';
@@ -46,6 +49,8 @@ import { VERSION } from './version.js';
 /** What the second live nonce key is for: a nonce of the hour before still counts. */
 const ROTATE_MS = 3_600_000;
 const STORE_DEADLINE_MS = 5000;
+/** How long a start waits for the host names of next hops. */
+const RESOLVE_WITHIN_MS = 2000;
 /** Where the demo passwords of the embedded default are kept. */
 const CREDENTIALS = 'var/credentials.json';
 
@@ -146,7 +151,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
 
     const traces = new Traces({ wall: wallNow, realms });
     const mirror = config.hep === undefined ? undefined : hepMirror(config.hep, realms, traces, closing);
-    const { border, flows, transactions, registrar, digests, waker } = assemble(config, {
+    const { border, flows, transactions, registrar, digests, locator, waker } = assemble(config, {
       realms,
       domains,
       subscribers,
@@ -177,6 +182,8 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
         log.info('the store takes registrations again');
       },
     });
+    const dns = new DnsClient(dnsOptions(config.dns));
+    closing.push(async () => dns.close());
     let faults = 0;
     const driver = new Driver(border, {
       listeners: sockets.listeners,
@@ -195,6 +202,8 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
           const line = `${JSON.stringify(callRecord(e, wallNow()))}\n`;
           for (const ledger of ledgers) ledger.write(line);
         }
+        if (e.kind === 'ask' && e.asks === 'dns')
+          return void dns.ask(e.question).then(answer => driver.answer(e.id, { kind: 'answer', answer }));
         eventLog.write(monotonicNow(), e);
       },
       onFault: error => {
@@ -229,6 +238,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
     closing.push(async () => metrics.close());
     registerAccounting(metrics, ledgers);
     registerHep(metrics, mirror);
+    locateMetrics(metrics, locator, monotonicNow);
     registerMetrics(metrics, {
       counts,
       requests: border.requests,
@@ -275,7 +285,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
           };
         }),
         media: relay.paths,
-        domains: domains.all.map(d => ({ name: d.name, kind: d.kind })),
+        domains: domains.all.map(d => domainFacts(d, monotonicNow())),
         calls: calls(),
         bindings: registrar.bindings.size,
         subscribers: subscribers.size,
@@ -285,6 +295,8 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
     }
 
     driver.start();
+    await untilZero(() => locator.pending, { withinMs: RESOLVE_WITHIN_MS, everyMs: 10 });
+    for (const w of unresolved(locator.lists, monotonicNow())) warn(w);
     const rotation = setInterval(() => digests.rotate(random.bytes(32)), ROTATE_MS);
     rotation.unref();
     health.set('sip', true, `${realms.listeners.length} sockets`);

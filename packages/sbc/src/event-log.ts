@@ -37,6 +37,12 @@ export class EventLog {
             ? 'registration kept although its upstream is silent'
             : 'registration needs no grace any more',
         );
+      case 'hops-changed': {
+        const { name: peer, uri, hops, stale, why } = e;
+        if (hops.length > 0 && !stale)
+          return this.#log.info({ peer, uri, hops, ...(why === '' ? {} : { why }) }, 'next hops');
+        return this.#log.warn({ peer, uri, hops, why }, stale ? 'next hops as last known' : 'no next hop');
+      }
       case 'rejected':
         return this.#rejected(now, e);
       case 'call-ended':

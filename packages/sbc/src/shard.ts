@@ -13,6 +13,7 @@ import { PrefixBudget } from './guard/prefix-budget.js';
 import type { IdentityPolicy } from './identity/policy.js';
 import type { StoreJournal } from './journal.js';
 import type { Waker } from './push/waker.js';
+import type { Locator } from './locate/locator.js';
 import type { Realms } from './realms.js';
 import type { Registrar } from './registrar/registrar.js';
 import type { Subscribers } from './subscribers.js';
@@ -49,6 +50,7 @@ export interface ShardModules {
   /** Absent: phones can't be woken by push. */
   readonly waker?: Waker | undefined;
   readonly asks: Asks;
+  readonly locator: Locator;
   /** The receive side of the tap; `FlowTable` has the send side. */
   readonly tap: Tap;
 }

@@ -32,6 +32,7 @@ import {
   type Tap,
   type Transactions,
 } from '@drawbridge/sip';
+import type { Answer, Question } from '../src/asks.js';
 import { assemble } from '../src/assemble.js';
 import type { Border } from '../src/border.js';
 import { type Config, configSchema, freezeConfig } from '../src/config.js';
@@ -124,6 +125,8 @@ export class BorderWorld {
   /** Sees what leaves; true loses it. */
   loses: ((w: Wire) => boolean) | undefined;
   readonly phones = new Map<string, Phone>();
+  /** What the name servers say; undefined: nothing, until the deadline. Without it questions stay in `events`. */
+  dns: ((q: Question<'dns'>) => Answer<'dns'> | undefined) | undefined;
   /** What phones answer by themselves: never within the send that made them. */
   readonly soon: (() => void)[] = [];
   readonly #streams = new Map<Via, Endpoint>();
@@ -321,7 +324,12 @@ export class BorderWorld {
     for (;;) {
       for (let e = this.border.pollEvent(); e !== undefined; e = this.border.pollEvent()) {
         if (e.kind === 'ask-store') this.#answers.push(e.id);
-        else this.events.push(e);
+        else if (e.kind === 'ask' && e.asks === 'dns' && this.dns !== undefined) {
+          const { id } = e;
+          const answer = this.dns(e.question);
+          if (answer !== undefined)
+            this.soon.push(() => this.border.handleAnswer(this.now, id, { kind: 'answer', answer }, this.#tx));
+        } else this.events.push(e);
       }
       const next = this.soon.shift();
       if (next !== undefined) {

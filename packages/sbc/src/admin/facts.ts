@@ -1,5 +1,6 @@
 import type { Endpoint, Reason } from '@drawbridge/core';
 import type { StreamFacts } from '@drawbridge/media-relay';
+import type { DomainFacts } from '../locate/facts.js';
 
 /** What the API says of one call; plain data. Times are ms since 1970. */
 export interface CallFacts {
@@ -79,7 +80,7 @@ export interface StatusFacts {
     readonly path: string;
     readonly because: string;
   }[];
-  readonly domains: readonly { readonly name: string; readonly kind: 'local' | 'upstream' }[];
+  readonly domains: readonly DomainFacts[];
   readonly calls: number;
   readonly bindings: number;
   readonly subscribers: number;

@@ -5,7 +5,22 @@ import { planRealms } from '../plan-realms.js';
 import { lookAtMachine } from '../shell/machine.js';
 import { AdminClient } from './admin-client.js';
 import type { Command } from './command.js';
-import { doctor, formatDoctor } from './doctor.js';
+import { type Check, doctor, formatDoctor } from './doctor.js';
+
+/** Where the running border reaches its upstream domains. */
+function hopChecks(d: StatusFacts['domains'][number]): Check[] {
+  return (d.next ?? []).map(p => {
+    const hops = p.hops.map(h => `${h.transport} ${h.place}${h.down ? ' (down)' : ''}`).join(', ');
+    const again = p.againInMs === undefined ? '' : `, asked again in ${Math.ceil(p.againInMs / 1000)} s`;
+    return {
+      name: `next hop of ${d.name}`,
+      ok: p.why === '' && p.hops.length > 0 && p.hops.some(h => !h.down),
+      detail: `${p.uri} → ${hops === '' ? 'nowhere' : hops}${again}${p.why === '' ? '' : ` (${p.why})`}`,
+      remedy: 'mend its DNS or the name servers under dns.servers, or write the address under domains',
+      needed: false,
+    };
+  });
+}
 
 /** What this machine can do for this configuration. Beside a running border its own ports aren't tried: it has them. */
 export const doctorCommand: Command = async c => {
@@ -18,6 +33,7 @@ export const doctorCommand: Command = async c => {
     tcp: of('tcp'),
     relayPorts: c.config.media.ports,
     folder: dirname(c.config.store.path),
+    extra: running?.domains.flatMap(hopChecks) ?? [],
   });
   if (c.json) c.print(JSON.stringify({ ...report, running: running !== undefined }));
   else

@@ -13,6 +13,8 @@ export interface DoctorOptions {
   readonly relayPorts: readonly [number, number];
   /** Folder of the store and the CDRs. */
   readonly folder: string;
+  /** What a running border says of itself. */
+  readonly extra?: readonly Check[];
 }
 
 export interface DoctorReport {
@@ -36,6 +38,7 @@ export async function doctor(o: DoctorOptions): Promise<DoctorReport> {
     clock(),
     capabilities(),
     ...(await probe({ relayPorts: o.relayPorts })).probes.map(p => ({ ...p, needed: false })),
+    ...(o.extra ?? []),
   ];
   return { ready: checks.every(c => c.ok || !c.needed), checks };
 }

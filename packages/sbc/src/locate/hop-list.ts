@@ -181,7 +181,11 @@ export class HopList {
       const until = located?.until;
       return {
         uri: p.text,
-        hops: p.hops.map(n => ({ transport: n.transport, place: formatEndpoint(n.endpoint), down: this.isDown(now, n) })),
+        hops: p.hops.map(n => ({
+          transport: n.transport,
+          place: formatEndpoint(n.endpoint),
+          down: this.isDown(now, n),
+        })),
         againInMs: until === undefined || until === Number.POSITIVE_INFINITY ? undefined : Math.max(0, until - now),
         stale: located?.stale === true,
         why: whyOf(p),

@@ -1,5 +1,14 @@
 import { type Mono, type TimerWheel, type Tx, Waiting } from '@drawbridge/core';
-import { type DnsAnswer, type DnsDone, type DnsQuestion, type Located, locate, Resolver, type SipUri } from '@drawbridge/sip';
+import {
+  type DnsAnswer,
+  type DnsDone,
+  type DnsQuestion,
+  type Located,
+  locate,
+  Resolver,
+  type ResolverModules,
+  type SipUri,
+} from '@drawbridge/sip';
 import type { Asks } from '../asks.js';
 import type { Outbox } from '../events.js';
 import type { HopList } from './hop-list.js';
@@ -30,6 +39,8 @@ const MOST_ROUNDS = 6;
 const SOONEST_MS = 500;
 /** Answers kept for questions on demand; those of hop lists have a memory of their own, so that no caller can push them out. */
 const ON_DEMAND_CAP = 4096;
+/** Questions on demand under way at once. */
+const ON_DEMAND_OPEN = 500;
 
 /** Keeps hop lists resolved in the background, and asks the DNS on demand for whoever routes by it (ENUM, RFC 6116). */
 export class Locator {
@@ -40,10 +51,13 @@ export class Locator {
 
   constructor(options: { readonly deadlineMs: number }, modules: LocatorModules) {
     this.#m = modules;
-    const ask: ConstructorParameters<typeof Resolver>[1]['ask'] = (now, q, done) =>
+    const ask: ResolverModules['ask'] = (now, q, done) =>
       modules.asks.ask(now, 'dns', q, options.deadlineMs, done) !== undefined;
     this.hops = new Resolver({}, { ask });
-    this.onDemand = new Resolver({ cap: ON_DEMAND_CAP }, { ask });
+    this.onDemand = new Resolver(
+      { cap: ON_DEMAND_CAP },
+      { ask: (now, q, done) => this.onDemand.open < ON_DEMAND_OPEN && ask(now, q, done) },
+    );
   }
 
   get lists(): Iterable<HopList> {
@@ -145,8 +159,7 @@ class Job extends Waiting {
     this.#rounds = 0;
     this.known = true;
     const changed = this.#list.update(this.#place, located);
-    if (located.until !== Number.POSITIVE_INFINITY)
-      this.#locator.rest(this, Math.max(located.until, now + SOONEST_MS));
+    if (located.until !== Number.POSITIVE_INFINITY) this.#locator.rest(this, Math.max(located.until, now + SOONEST_MS));
     const facts = this.#list.facts(now)[this.#place];
     if (facts === undefined) return;
     const said = `${facts.stale} ${facts.why}`;

@@ -2,7 +2,15 @@ import type { Metrics } from '@drawbridge/service';
 import type { DnsCounters } from '@drawbridge/sip';
 import type { Locator } from './locator.js';
 
-const RESULTS = ['cached', 'records', 'none', 'refused', 'malformed', 'failed', 'limit'] as const satisfies (keyof DnsCounters)[];
+const RESULTS = [
+  'cached',
+  'records',
+  'none',
+  'refused',
+  'malformed',
+  'failed',
+  'limit',
+] as const satisfies (keyof DnsCounters)[];
 
 /** Labels are closed sets and configured names: nobody on the wire can make a series. */
 export function locateMetrics(metrics: Metrics, locator: Locator, now: () => number): void {

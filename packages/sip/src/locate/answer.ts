@@ -1,5 +1,5 @@
 import { canonicalAddress } from '@drawbridge/core';
-import { type DecodedPacket, decode } from 'dns-packet';
+import { type Answer, type DecodedPacket, decode, encode } from 'dns-packet';
 
 export type DnsType = 'A' | 'AAAA' | 'SRV' | 'NAPTR' | 'TXT';
 
@@ -94,6 +94,27 @@ export function readAnswer(message: Uint8Array, question: DnsQuestion): DnsReadi
   }
   const why = rcode === 'NXDOMAIN' ? 'no such name' : 'no such record';
   return { kind: 'none', why, ttlS: negativeTtl(packet) };
+}
+
+/** The message that says just this: for answers from elsewhere than a name server. */
+export function writeAnswer(question: DnsQuestion, records: readonly DnsRecord[], ttlS: number): Uint8Array {
+  const of = { name: question.name, class: 'IN', ttl: ttlS } as const;
+  const found = records.map(r => recordLine(of, r));
+  return encode({ type: 'response', questions: [{ ...question, class: 'IN' }], answers: found });
+}
+
+function recordLine(of: { readonly name: string; readonly class: 'IN'; readonly ttl: number }, r: DnsRecord): Answer {
+  switch (r.type) {
+    case 'A':
+    case 'AAAA':
+      return { ...of, type: r.type, data: r.address };
+    case 'SRV':
+      return { ...of, type: 'SRV', data: { ...r, target: r.target === '' ? '.' : r.target } };
+    case 'NAPTR':
+      return { ...of, type: 'NAPTR', data: { ...r, replacement: r.replacement === '' ? '.' : r.replacement } };
+    case 'TXT':
+      return { ...of, type: 'TXT', data: Buffer.from(r.text, 'latin1') };
+  }
 }
 
 /** Whether a message is a response to just this question. */

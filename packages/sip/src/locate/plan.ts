@@ -123,7 +123,11 @@ class Plan {
       this.#why = `no socket here speaks ${this.#uri.params.get('transport') ?? asked ?? 'it'}`;
       return [];
     }
-    const plain = asked ?? (scheme === 'sips' ? 'tls' : 'udp');
+    const plain = asked ?? this.#usual(scheme === 'sips');
+    if (plain === undefined) {
+      this.#why = `no socket here speaks what ${scheme} needs`;
+      return [];
+    }
     const address = canonicalAddress(host);
     if (address !== undefined) {
       if (!this.#o.families.includes(familyOf(address))) this.#why = `no socket here speaks IPv${familyOf(address)}`;
@@ -133,9 +137,16 @@ class Plan {
     if (port !== undefined) return [this.#server(host, port, plain, 0)];
     if (asked !== undefined) {
       const named = this.#service(SRV_PREFIX[asked] + host, asked);
-      return named.found ? named.tiers : [this.#server(host, DEFAULT_PORT[asked], asked, 0)];
+      return named.found || this.#missing.length > 0
+        ? named.tiers
+        : [this.#server(host, DEFAULT_PORT[asked], asked, 0)];
     }
     return this.#byDomain(host, scheme === 'sips', plain);
+  }
+
+  /** UDP, or TLS for sips, where nobody says otherwise (RFC 3263 §4.1). */
+  #usual(secure: boolean): LocateTransport | undefined {
+    return (secure ? (['tls'] as const) : (['udp', 'tcp'] as const)).find(x => this.#o.transports.includes(x));
   }
 
   /** NAPTR, or the SRV records of every transport; further transports are for when the first fails. */

@@ -75,9 +75,7 @@ export function hostsOf(hosts: HostsFile, q: DnsQuestion): readonly string[] | u
   const service = /^_[^.]*\._[^.]*\./.exec(q.name);
   const listed = hosts.get(q.type === 'SRV' && service !== null ? q.name.slice(service[0].length) : q.name);
   if (listed === undefined) return undefined;
-  return q.type === 'A' || q.type === 'AAAA'
-    ? listed.filter(a => familyOf(a) === (q.type === 'A' ? 4 : 6))
-    : [];
+  return q.type === 'A' || q.type === 'AAAA' ? listed.filter(a => familyOf(a) === (q.type === 'A' ? 4 : 6)) : [];
 }
 
 function* fieldsOf(text: string): Iterable<string[]> {

@@ -2,8 +2,8 @@ import { randomInt } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { createConnection } from 'node:net';
 import { type Endpoint, familyOf, parseEndpoint } from '@drawbridge/core';
-import { type Answer, type DecodedPacket, decode, encode, type Packet, RECURSION_DESIRED, streamEncode } from 'dns-packet';
-import { answers, type DnsQuestion, isDnsName } from '../locate/answer.js';
+import { type DecodedPacket, decode, encode, type Packet, RECURSION_DESIRED, streamEncode } from 'dns-packet';
+import { answers, type DnsQuestion, isDnsName, writeAnswer } from '../locate/answer.js';
 import { type HostsFile, hostsOf, readHosts, readServers, WatchedFile } from './dns-files.js';
 
 export interface DnsClientOptions {
@@ -34,6 +34,8 @@ export interface DnsClientCounters {
 
 /** Each server is asked so often before the question has failed. */
 const ROUNDS = 2;
+/** What the hosts file says is looked at again after this. */
+const HOSTS_TTL_S = 60;
 const SHORTEST_TRY_MS = 200;
 /** Longest message taken over TCP: the largest pool of servers needs less, and reading one stays cheap. */
 const LONGEST = 16_384;
@@ -87,10 +89,9 @@ export class DnsClient {
     const addresses = hostsOf(await this.#hosts.read(), q);
     if (addresses === undefined) return undefined;
     this.counters.hosts++;
-    const found: Answer[] = [];
-    if (q.type === 'A' || q.type === 'AAAA')
-      for (const data of addresses) found.push({ type: q.type, class: 'IN', name: q.name, ttl: 60, data });
-    return { message: encode({ type: 'response', questions: [{ ...q, class: 'IN' }], answers: found }) };
+    const { type } = q;
+    const found = type === 'A' || type === 'AAAA' ? addresses.map(address => ({ type, address })) : [];
+    return { message: writeAnswer(q, found, HOSTS_TTL_S) };
   }
 
   async #fromServers(q: DnsQuestion): Promise<DnsReply> {
@@ -120,6 +121,7 @@ export class DnsClient {
         why = `${server.address} answered ${rcode?.toLowerCase()}`;
       }
     }
+    if (this.#closing.signal.aborted) why = 'the border is stopping';
     return { failed: why === '' ? 'no name server answered in time' : why };
   }
 
