@@ -1,7 +1,7 @@
-import { type DnsRecord, writeAnswer } from '@drawbridge/sip';
+import { type DnsRecord, H, writeAnswer } from '@drawbridge/sip';
 import t from 'tap';
 import type { Answer, Question } from '../src/asks.js';
-import { BorderWorld, type Phone } from './harness.js';
+import { BorderWorld, type Phone, replyTo } from './harness.js';
 
 const ALICE = '198.51.100.1:5060';
 const A5 = '10.0.0.5:5060';
@@ -55,9 +55,7 @@ function registered(world: BorderWorld, pbx: Phone): Phone {
 /** 200 to the REGISTER in its inbox. */
 function accept(pbx: Phone): void {
   const m = pbx.next('REGISTER');
-  pbx.send(
-    `SIP/2.0 200 OK\r\nVia: ${m.text.split('\r\nVia: ')[1]?.split('\r\n')[0]}\r\nFrom: ${m.text.split('\r\nFrom: ')[1]?.split('\r\n')[0]}\r\nTo: <${'sip:alice@pbx.example.net'}>;tag=r\r\nCall-ID: ${m.callId}\r\nCSeq: ${m.cseq} REGISTER\r\nContact: ${m.text.split('\r\nContact: ')[1]?.split('\r\n')[0]};expires=600\r\nContent-Length: 0\r\n\r\n`,
-  );
+  pbx.send(replyTo(m, 200).replace('Content-Length', `Contact: ${m.get(H.contact)}\r\nContent-Length`));
 }
 
 t.test('a name is resolved in the background; until it is, requests hear 503 with a time to come back', async t => {
