@@ -1,6 +1,6 @@
 import { type Endpoint, type Mono, type Random, type ReasonCounts, TimerWheel, type Via } from '@drawbridge/core';
 import type { MediaRelay } from '@drawbridge/media-relay';
-import { DigestServer, FlowTable, type Tap, Transactions } from '@drawbridge/sip';
+import { DigestServer, FlowTable, type StreamListener, type Tap, Transactions } from '@drawbridge/sip';
 import { Asks } from './asks.js';
 import { Authenticator } from './authenticate/authenticator.js';
 import { Border } from './border.js';
@@ -16,6 +16,7 @@ import type { Realms } from './realms.js';
 import { Registrar } from './registrar/registrar.js';
 import type { Subscribers } from './subscribers.js';
 import type { Traces } from './trace.js';
+import { wayBack } from './transports/way-back.js';
 
 const STORE_DEADLINE_MS = 5000;
 /** Commits that may wait for the store at once. */
@@ -43,6 +44,8 @@ export interface Parts {
   wall(): number;
   /** Far end of a stream. */
   peerOf(via: Via): Endpoint | undefined;
+  /** The stream listener of a listener or stream. */
+  streams?(via: Via): StreamListener | undefined;
 }
 
 export interface Keys {
@@ -70,12 +73,17 @@ export function assemble(config: Config, parts: Parts): Assembled {
   const wall = (): number => parts.wall();
   const outbox = new Outbox();
   const wheel = new TimerWheel(parts.now);
-  const flows = new FlowTable(
+  const flows: FlowTable = new FlowTable(
     { cap: config.limits.flows, idleMs: FLOW_IDLE_MS },
     {
       transportOf: via => realms.listener(via).transport,
       localOf: via => realms.listener(via).bind,
       peerOf: via => parts.peerOf(via),
+      namesOf: via => parts.streams?.(via)?.namesOf(via) ?? [],
+      isDialled: via => parts.streams?.(via)?.isDialled(via) === true,
+      expect: (via, to, name) => parts.streams?.(via)?.expect(to, name),
+      wayBack: (now, flow, sentBy) => wayBack(now, flow, sentBy, { flows, realms, domains }),
+      vouch: via => parts.streams?.(via)?.vouch(via),
       seed: random.u32(),
       tap,
     },

@@ -4,6 +4,7 @@ import {
   Endpoints,
   type FlowChange,
   type FlowId,
+  isStream,
   type Mono,
   maskAddress,
   type Rx,
@@ -11,7 +12,7 @@ import {
   type Verdict,
 } from '@drawbridge/core';
 import type { RelayEvent } from '@drawbridge/media-relay';
-import { buildReply, MessageView, statelessTag } from '@drawbridge/sip';
+import { buildReply, isWebSocket, MessageView, statelessTag } from '@drawbridge/sip';
 import type { CallFacts, TraceMessage } from './admin/facts.js';
 import type { Call } from './call/call.js';
 import { callFacts } from './call/facts.js';
@@ -205,7 +206,7 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
   #way(inbound: Inbound, text: string): void {
     const { shard } = this;
     const { m } = inbound;
-    const parsed = parse(inbound, text);
+    const parsed = parse(inbound, text, this.#isFramed(inbound));
     if (parsed.do !== 'pass') return this.#finish(inbound, parsed);
     const flow = shard.m.flows.find(inbound.via, inbound.peer, inbound.j);
     if (flow !== undefined) shard.m.registrar.seen(inbound.now, flow);
@@ -217,6 +218,11 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
     count(shard.requests, METHODS.has(m.method) ? m.method : 'other');
     const verdict = onRequest(shard, inbound);
     if (verdict !== 'absorbed') this.#finish(inbound, verdict);
+  }
+
+  /** Cut from a byte stream by its Content-Length; a WebSocket frame is whole without one (RFC 7118 §5). */
+  #isFramed({ via }: Inbound): boolean {
+    return isStream(via) && !isWebSocket(this.shard.m.realms.listener(via).transport);
   }
 
   /** A verdict that is not `pass` is counted; a reply leaves without state, its To tag a hash of the request. */

@@ -35,14 +35,17 @@ import { askGateway } from './push/shell/gateway.js';
 import { Realms } from './realms.js';
 import { BINDING_PREFIX } from './registrar/bindings.js';
 import { borderSecret, derive } from './secrets.js';
+import { Certificates } from './shell/certificates.js';
 import { type Credential, readCredentials, writeCredentials } from './shell/credentials.js';
-import { openSockets, StartError } from './shell/listeners.js';
+import { openSockets } from './shell/listeners.js';
 import { lookAtMachine } from './shell/machine.js';
 import { openStore } from './shell/open-store.js';
+import { StartError } from './shell/start-error.js';
 import { StoreWriter } from './shell/store-writer.js';
 import type { StoreRecord } from './store/store.js';
 import { SUBSCRIBER_PREFIX, Subscribers, subscriberWrite } from './subscribers.js';
 import { Traces } from './trace.js';
+import { registerTransports } from './transports/metrics.js';
 import { makeDomains } from './upstreams.js';
 import { VERSION } from './version.js';
 
@@ -94,10 +97,16 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
   const plan = planRealms(config, machine);
   for (const w of plan.warnings) warn(w);
   progress('opening sockets');
-  const sockets = await openSockets(plan, config.limits);
+  const certificates = await Certificates.open(config.realms, {
+    wall: wallNow,
+    info: s => log.info(s),
+    warn: s => log.warn(s),
+  });
+  const sockets = await openSockets(plan, config.limits, certificates);
   for (const w of sockets.warnings) warn(w);
   const realms = new Realms(plan.realms, sockets.opened);
   const closing: (() => Promise<void>)[] = [
+    async () => certificates.close(),
     async () => void (await Promise.all(sockets.listeners.map(l => l.close()))),
   ];
 
@@ -164,6 +173,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
       now: monotonicNow(),
       wall: wallNow,
       peerOf: via => sockets.streams[via & 0xff]?.peerOf(via),
+      streams: via => sockets.streams[via & 0xff],
     });
     late.border = border;
 
@@ -237,6 +247,12 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
     const metrics = new Metrics();
     closing.push(async () => metrics.close());
     registerAccounting(metrics, ledgers);
+    registerTransports(metrics, {
+      listeners: realms.listeners,
+      streams: sockets.streams,
+      certificates: certificates.all,
+      wall: wallNow,
+    });
     registerHep(metrics, mirror);
     locateMetrics(metrics, locator, monotonicNow);
     registerMetrics(metrics, {
@@ -290,7 +306,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
         bindings: registrar.bindings.size,
         subscribers: subscribers.size,
         store: store.opened.path,
-        warnings,
+        warnings: [...warnings, ...certificates.warnings],
       };
     }
 

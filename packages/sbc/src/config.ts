@@ -9,6 +9,7 @@ import { identityConfig, realmHeaders } from './identity/config.js';
 import { dnsSection, nextHopUri } from './locate/config.js';
 import { pushSection } from './push/config.js';
 import { scaleSchema } from './registrar/config.js';
+import { realmTls, sipPorts, tlsFault } from './transports/config.js';
 
 /** A duration with a default; the key may be missing. */
 const span = (fallback: string) => duration().prefault(fallback);
@@ -26,11 +27,6 @@ const network = z
     error: 'expected a network such as 10.0.0.0/8 or 2001:db8::/32',
   });
 
-const port = z
-  .number({ error: 'a port number' })
-  .int()
-  .min(0, { error: 'expected a port from 0 to 65535' })
-  .max(65535, { error: 'expected a port from 0 to 65535' });
 const count = (fallback: number) => z.number({ error: 'a whole number' }).int().min(1).default(fallback);
 
 /** At most one address per family. */
@@ -45,12 +41,8 @@ const realm = z.strictObject({
   bind: z.union([z.literal('auto'), perFamily.min(1)], {
     error: 'expected `auto` or a list of at most one IPv4 and one IPv6 address',
   }),
-  sip: z
-    .strictObject({
-      udp: z.union([port, z.literal(false)]).default(5060),
-      tcp: z.union([port, z.literal(false)]).default(5060),
-    })
-    .prefault({}),
+  sip: sipPorts,
+  tls: realmTls.optional(),
   advertise: perFamily.default([]),
   networks: z.array(network).min(1).default(['0.0.0.0/0', '::/0']),
   headers: realmHeaders,
@@ -145,6 +137,10 @@ export const configSchema = z
         flows: count(200_000),
         streams: count(10_000),
         streamsPerAddress: count(100),
+        /** Per IPv4 /24 or IPv6 /48. */
+        streamsPerNetwork: count(1000),
+        /** A stream over which nobody has proven himself is closed after this. */
+        authenticateWithin: span('10s'),
       })
       .prefault({}),
     dns: dnsSection,
@@ -166,6 +162,10 @@ export const configSchema = z
   .superRefine((c, ctx) => {
     const complain = (path: (string | number)[], message: string): void =>
       ctx.addIssue({ code: 'custom', path, message });
+    for (const [name, r] of c.realms === 'auto' ? [] : Object.entries(c.realms)) {
+      const fault = tlsFault(r);
+      if (fault !== undefined) complain(['realms', name, ...fault.path], fault.message);
+    }
     for (const [name, d] of Object.entries(c.domains ?? {})) {
       if (d.kind !== 'upstream' || d.realm === undefined) continue;
       const names = c.realms === 'auto' ? ['default', 'loopback'] : Object.keys(c.realms);

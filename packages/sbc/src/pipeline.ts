@@ -9,6 +9,7 @@ import { privacyUnavailable } from './identity/headers.js';
 import type { Inbound } from './inbound.js';
 import type { Shard } from './shard.js';
 import { transact, transactResponse } from './transact/transact.js';
+import { known } from './transports/streams.js';
 
 /*
  * The way of a message, after `guard` and `parse` (border.ts) have let it in. Each stage is a folder and exports one
@@ -24,6 +25,7 @@ export function onRequest(shard: Shard, inbound: Inbound): Verdict | 'absorbed' 
   if (inbound.m.method === 'ACK') return { do: 'drop', reason: 'stray-ack' };
   const identified = shard.m.authenticator.authenticate(inbound);
   if (identified.do !== 'pass') return identified;
+  known(shard, inbound);
   if (inbound.m.has(H.replaces)) return replace(shard, inbound);
   const plan = decide(shard, inbound);
   if (isVerdict(plan)) return plan;
@@ -41,6 +43,7 @@ function inDialog(shard: Shard, inbound: Inbound): Verdict {
       : { do: 'reply', status: 481, reason: 'no-dialog' };
   const allowed = authoriseFlow(shard, inbound, leg);
   if (allowed.do !== 'pass') return allowed;
+  known(shard, inbound);
   adoptNotify(leg, inbound.m);
   return callInDialog(shard, inbound, leg);
 }

@@ -1,6 +1,6 @@
 import { type Endpoint, familyOf } from '@drawbridge/core';
+import { TRANSPORTS, type Transport } from '@drawbridge/sip';
 import type { Config } from './config.js';
-import type { Transport } from './realms.js';
 import type { Machine } from './shell/machine.js';
 
 /** A socket to open, and what it will be called outside. */
@@ -63,15 +63,15 @@ function realm(
   bind: readonly (string | undefined)[],
   advertise: readonly string[],
   networks: readonly string[],
-  sip: { readonly udp: number | false; readonly tcp: number | false },
+  sip: Partial<Record<Transport, number | false>>,
 ): PlannedRealm {
   const addresses = bind
     .filter(a => a !== undefined)
     .map(a => ({ bind: a, advertise: advertise.find(o => familyOf(o) === familyOf(a)) ?? a }));
   const listeners: PlannedListener[] = [];
   for (const a of addresses) {
-    for (const transport of ['udp', 'tcp'] as const) {
-      const port = sip[transport];
+    for (const transport of TRANSPORTS) {
+      const port = sip[transport] ?? false;
       if (port !== false)
         listeners.push({
           realm: name,

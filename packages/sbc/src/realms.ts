@@ -10,8 +10,9 @@ import {
   parseAddressWords,
   type Via,
 } from '@drawbridge/core';
+import type { Transport } from '@drawbridge/sip';
 
-export type Transport = 'udp' | 'tcp';
+export type { Transport };
 
 /** One side of the border: where it listens, what it says of itself, and whom it serves there. */
 export interface Realm {
@@ -32,6 +33,8 @@ export interface RealmListener {
   readonly advertise: Endpoint;
   /** `host:port` of `advertise`, IPv6 in brackets. */
   readonly sentBy: string;
+  /** What a `sip:` URI of ours says about the transport, `;transport=tls`; '' for UDP. */
+  readonly uriTransport: string;
 }
 
 /** What the composition root knows of one opened socket. */
@@ -76,6 +79,7 @@ export class Realms {
         bind: o.bind,
         advertise: o.advertise,
         sentBy: `${bracketed(o.advertise.address)}:${o.advertise.port}`,
+        uriTransport: URI_TRANSPORT[o.transport],
       };
       lists[realm.index]?.push(listener);
       for (const e of [o.bind, o.advertise]) {
@@ -139,6 +143,15 @@ export class Realms {
     return port === undefined ? this.#ownHosts.has(address) : this.#own.has(`${address} ${port}`);
   }
 }
+
+/** RFC 3261 §19.1.1; both WebSockets are `ws` there (RFC 7118 §5.2.1). */
+const URI_TRANSPORT: Readonly<Record<Transport, string>> = {
+  udp: '',
+  tcp: ';transport=tcp',
+  tls: ';transport=tls',
+  ws: ';transport=ws',
+  wss: ';transport=ws',
+};
 
 function network(text: string, realm: Realm): Network {
   const slash = text.indexOf('/');

@@ -1,5 +1,6 @@
 import type { Endpoint, Reason } from '@drawbridge/core';
 import type { StreamFacts } from '@drawbridge/media-relay';
+import type { Transport } from '@drawbridge/sip';
 import type { DomainFacts } from '../locate/facts.js';
 
 /** What the API says of one call; plain data. Times are ms since 1970. */
@@ -18,7 +19,7 @@ export interface LegFacts {
   /** `a` is the caller's, `b1`, `b2` … the callees'. */
   readonly leg: string;
   readonly realm: string;
-  readonly transport: 'udp' | 'tcp';
+  readonly transport: Transport;
   readonly peer: Endpoint;
   readonly state: string;
   readonly reason?: Reason | undefined;
@@ -41,7 +42,7 @@ export interface BindingFacts {
   readonly contact: string;
   readonly kind: 'local' | 'upstream';
   readonly realm: string;
-  readonly transport: 'udp' | 'tcp';
+  readonly transport: Transport;
   readonly peer: Endpoint;
   readonly q: number;
   readonly expiresInS: number;
@@ -60,7 +61,7 @@ export interface BindingFacts {
 
 export interface ListenerFacts {
   readonly realm: string;
-  readonly transport: 'udp' | 'tcp';
+  readonly transport: Transport;
   readonly bind: Endpoint;
   readonly advertise: Endpoint;
   /** How its datagrams are read: `batch`, `dgram`, `stream`, and why. */

@@ -52,6 +52,8 @@ export interface LegFields {
   readonly upstream: string | undefined;
   /** Set on a leg toward a configured peer: its next hops, of which `flow` leads to one. */
   readonly hops?: HopList | undefined;
+  /** Its dialog was set up by a `sips:` URI. */
+  readonly sips?: boolean | undefined;
 }
 
 /**
@@ -68,6 +70,7 @@ export class Leg {
   readonly localTag: string;
   readonly upstream: string | undefined;
   readonly hops: HopList | undefined;
+  readonly sips: boolean;
   flow: Flow;
   dialog: Dialog | undefined = undefined;
   oa = new OfferAnswer();
@@ -112,12 +115,13 @@ export class Leg {
     this.localTag = f.localTag;
     this.upstream = f.upstream;
     this.hops = f.hops;
+    this.sips = f.sips === true;
   }
 
   /** A leg to or from the same peer, for another dialog that the same INVITE made. */
   branch(localTag: string): Leg {
-    const { id, role, call: owner, listener, flow, identity, callId, upstream, hops } = this;
-    const leg = new Leg({ id, role, owner, listener, flow, identity, callId, localTag, upstream, hops });
+    const { id, role, call: owner, listener, flow, identity, callId, upstream, hops, sips } = this;
+    const leg = new Leg({ id, role, owner, listener, flow, identity, callId, localTag, upstream, hops, sips });
     leg.inviteIn = this.inviteIn;
     leg.inviteSeq = this.inviteSeq;
     leg.offers100rel = this.offers100rel;
@@ -126,8 +130,8 @@ export class Leg {
 
   /** The same dialog as a leg of another call: what this leg still does is its old call's until `follow`. */
   adopted(owner: LegOwner, id: string, role: 'caller' | 'callee'): Leg {
-    const { listener, flow, identity, callId, localTag, upstream } = this;
-    const leg = new Leg({ id, role, owner, listener, flow, identity, callId, localTag, upstream });
+    const { listener, flow, identity, callId, localTag, upstream, sips } = this;
+    const leg = new Leg({ id, role, owner, listener, flow, identity, callId, localTag, upstream, sips });
     leg.dialog = this.dialog;
     leg.inviteSeq = this.inviteSeq;
     return leg;
@@ -144,10 +148,11 @@ export class Leg {
     this.join(shard);
   }
 
-  /** Our Contact toward this leg's peer: our own tag as user, our own address. */
+  /** Our Contact toward this leg's peer: our own tag as user, our own address; `sips:` where the dialog is (RFC 3261 §12.1.1). */
   get contact(): string {
-    const transport = this.listener.transport === 'tcp' ? ';transport=tcp' : '';
-    return `<sip:${this.localTag}@${this.listener.sentBy}${transport}>`;
+    const { sentBy, uriTransport, transport } = this.listener;
+    if (!this.sips) return `<sip:${this.localTag}@${sentBy}${uriTransport}>`;
+    return `<sips:${this.localTag}@${sentBy}${transport === 'wss' ? uriTransport : ''}>`;
   }
 
   via(branch: string): { readonly transport: string; readonly sentBy: string; readonly branch: string } {

@@ -9,6 +9,7 @@ import { outerParties } from '../identity/headers.js';
 import type { Identity, Inbound } from '../inbound.js';
 import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
+import { asksSips, isSips } from '../transports/secure.js';
 import { Call, type Search } from './call.js';
 import { Fork } from './fork.js';
 import { mint, mintRef } from './identifier.js';
@@ -257,6 +258,7 @@ export function callerLeg(call: Call): Leg {
     callId: call.callId,
     localTag: mint(shard),
     upstream: call.party.kind === 'peer' ? call.party.domain : undefined,
+    sips: asksSips(invite.request),
   });
   caller.inviteIn = invite;
   return caller;
@@ -277,6 +279,7 @@ function makeFork(call: Call, target: Target, m: MessageView): Fork {
     localTag: mint(shard),
     upstream: target.upstream,
     hops: target.hops,
+    sips: isSips(target.uri),
   });
   call.media.leg(callee.id, {
     realm: target.listener.realm.name,

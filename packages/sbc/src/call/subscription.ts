@@ -18,6 +18,7 @@ import type { IdentityPolicy } from '../identity/policy.js';
 import type { Inbound } from '../inbound.js';
 import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
+import { isSips } from '../transports/secure.js';
 import { mint, mintRef } from './identifier.js';
 import { Leg, type LegOwner, sharesUpstream } from './leg.js';
 import { hasTarget, hopsLeft } from './setup.js';
@@ -92,6 +93,7 @@ export function startSubscription(shard: Shard, inbound: Inbound, target: Target
       callId: own(m.callId),
       localTag: mint(shard),
       upstream: identity.kind === 'peer' ? identity.domain : undefined,
+      sips: isSips(m.uri),
     });
     const notifier = new Leg({
       id: 'b1',
@@ -104,6 +106,7 @@ export function startSubscription(shard: Shard, inbound: Inbound, target: Target
       localTag: mint(shard),
       upstream: target.upstream,
       hops: target.hops,
+      sips: isSips(target.uri),
     });
     subscriber.peer = notifier;
     notifier.peer = subscriber;

@@ -26,11 +26,11 @@ function hopChecks(d: StatusFacts['domains'][number]): Check[] {
 export const doctorCommand: Command = async c => {
   const running = await new AdminClient(c.config.admin).get<StatusFacts>('/status').catch(() => undefined);
   const planned = planRealms(c.config, await lookAtMachine()).realms.flatMap(r => r.listeners);
-  const of = (transport: 'udp' | 'tcp'): Endpoint[] =>
-    running === undefined ? planned.filter(l => l.transport === transport).map(l => l.bind) : [];
+  const of = (udp: boolean): Endpoint[] =>
+    running === undefined ? planned.filter(l => (l.transport === 'udp') === udp).map(l => l.bind) : [];
   const report = await doctor({
-    udp: of('udp'),
-    tcp: of('tcp'),
+    udp: of(true),
+    tcp: of(false),
     relayPorts: c.config.media.ports,
     folder: dirname(c.config.store.path),
     extra: running?.domains.flatMap(hopChecks) ?? [],

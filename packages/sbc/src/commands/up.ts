@@ -91,7 +91,7 @@ function placesOf(
   const rows: { realm: string; address: string; port: number; sip: string; advertised: string }[] = [];
   for (const l of listeners) {
     const same = rows.find(r => r.realm === l.realm && r.address === l.bind.address && r.port === l.bind.port);
-    if (same !== undefined) same.sip = `udp+tcp ${formatEndpoint(l.bind)}`;
+    if (same !== undefined) same.sip = `${same.sip.split(' ')[0]}+${l.transport} ${formatEndpoint(l.bind)}`;
     else {
       rows.push({
         realm: l.realm,

@@ -1,11 +1,12 @@
 import { reply, type Verdict } from '@drawbridge/core';
-import { type Flow, H, headerLine, type SipUri } from '@drawbridge/sip';
+import { type Flow, H, headerLine, isSecure, type SipUri } from '@drawbridge/sip';
 import type { Addressed, UpstreamDomain } from '../domains.js';
 import { type Inbound, targetOf } from '../inbound.js';
 import type { NextHop } from '../locate/hop-list.js';
 import type { Binding } from '../registrar/binding.js';
 import { instanceOfGruu } from '../registrar/gruu.js';
 import type { Shard } from '../shard.js';
+import { securely } from '../transports/secure.js';
 import { ownRoutes } from './own-routes.js';
 import type { Plan, Target } from './plan.js';
 
@@ -19,7 +20,9 @@ export function decide(shard: Shard, inbound: Inbound): Plan | Verdict {
     return m.uri.includes(':') && !/^sips?:/i.test(m.uri)
       ? reply(416, 'unsupported-scheme')
       : reply(400, 'malformed-uri');
-  if (uri.scheme !== 'sip') return reply(416, 'unsupported-scheme');
+  if (uri.scheme === 'tel') return reply(416, 'unsupported-scheme');
+  const sips = uri.scheme === 'sips';
+  if (sips && !isSecure(shard.m.realms.listener(inbound.via).transport)) return reply(416, 'unsupported-scheme');
   let named: Flow | 'gone' | undefined;
   if (m.has(H.route)) {
     const routes = ownRoutes(shard, inbound);
@@ -37,7 +40,7 @@ export function decide(shard: Shard, inbound: Inbound): Plan | Verdict {
   }
   if (inbound.identity.kind === 'none') return reply(403, 'not-authenticated');
   const refused = admit(shard, inbound);
-  return refused ?? targetsOf(shard, inbound, uri, named);
+  return refused ?? securely(targetsOf(shard, inbound, uri, named), sips);
 }
 
 /** Limits on new calls; requests outside calls are bounded by the transaction tables. */
@@ -155,12 +158,12 @@ function toUpstream(
   if (hops.length === 0) return reply(503, 'unresolvable', RETRY);
   for (let i = hops.length - 1; i >= 0; i--) {
     const next = hops[i] as NextHop;
-    const flow = shard.m.flows.dialled(now, next.listener.via, next.endpoint);
+    const flow = shard.m.flows.dialled(now, next.listener.via, next.endpoint, next.host);
     if (flow === undefined) continue;
     target = {
       flow,
       listener: next.listener,
-      uri: `sip:${uri.user ?? ''}@${domain.name.includes(':') ? `[${domain.name}]` : domain.name}${uri.params.has('user') ? `;user=${uri.params.get('user') ?? ''}` : ''}`,
+      uri: `${uri.scheme}:${uri.user ?? ''}@${domain.name.includes(':') ? `[${domain.name}]` : domain.name}${uri.params.has('user') ? `;user=${uri.params.get('user') ?? ''}` : ''}`,
       q: 1,
       identity: { kind: 'peer', domain: domain.name },
       upstream: domain.name,

@@ -219,7 +219,7 @@ export class HopList {
 }
 
 /** Our own order of preference where a domain states none. */
-const TRANSPORTS: readonly Transport[] = ['udp', 'tcp'];
+const TRANSPORTS: readonly Transport[] = ['udp', 'tcp', 'tls'];
 
 function keyOf(transport: Transport, e: Endpoint): string {
   return `${transport} ${formatEndpoint(e)}`;

@@ -1,4 +1,4 @@
-import { drop, isStream, PASS, type Reason, reply, type Verdict } from '@drawbridge/core';
+import { drop, PASS, type Reason, reply, type Verdict } from '@drawbridge/core';
 import { H, headerLine, tokenList } from '@drawbridge/sip';
 import type { Inbound } from '../inbound.js';
 
@@ -17,9 +17,9 @@ const SUPPORTED: ReadonlySet<string> = new Set([
 const STATUS: Partial<Record<Reason, number>> = { 'unsupported-version': 505, 'unsupported-scheme': 416 };
 
 /** Datagram → message view. Malformed requests that can be answered get their 400; the rest is counted and gone. */
-export function parse(inbound: Inbound, text: string): Verdict {
+export function parse(inbound: Inbound, text: string, framed: boolean): Verdict {
   const { m } = inbound;
-  const fault = m.parse(text, isStream(inbound.via));
+  const fault = m.parse(text, framed);
   if (fault !== undefined) {
     return m.answerable && m.method !== 'ACK' ? reply(STATUS[fault] ?? 400, fault) : drop(fault);
   }

@@ -1,5 +1,5 @@
 import type { Endpoint } from '@drawbridge/core';
-import { parseUri } from '@drawbridge/sip';
+import { parseUri, TRANSPORTS } from '@drawbridge/sip';
 import * as z from 'zod';
 import type { RealmListener, Transport } from '../realms.js';
 import type { StoreValue } from '../store/store.js';
@@ -14,7 +14,7 @@ const record = z.object({
   contact: z.string(),
   params: z.string(),
   realm: z.string(),
-  transport: z.enum(['udp', 'tcp']),
+  transport: z.enum(TRANSPORTS),
   bind: z.string(),
   address: z.string(),
   port: z.number(),

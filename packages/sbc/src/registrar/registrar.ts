@@ -65,6 +65,8 @@ export class Registrar {
       onEvent: (now, e) => {
         this.keepalive.onBinding(now, e);
         modules.waker?.onBinding(now, e);
+        // An upstream's 200 is what proves its subscribers.
+        if (e.kind !== 'binding-ended') modules.flows.vouch(e.binding.flow.via);
         if (e.kind === 'binding-ended' && e.binding.lease !== undefined) this.leases.settled(now, e.binding);
         if (e.kind !== 'binding-refreshed') modules.onEvent(now, e);
       },

@@ -188,7 +188,7 @@ export class UpstreamRegistrar {
 
   /** @internal */
   send(now: Mono, r: RelayedParts, hop: NextHop, user: Relayed, tx: Tx): boolean {
-    const flow = this.#m.flows.dialled(now, hop.listener.via, hop.endpoint);
+    const flow = this.#m.flows.dialled(now, hop.listener.via, hop.endpoint, hop.host);
     if (flow === undefined) return false;
     const branch = this.#m.transactions.newBranch();
     let headers = '';
@@ -489,7 +489,7 @@ class Relayed implements ClientUser {
 }
 
 function ourContact(opaque: string, hop: NextHop): string {
-  return `sip:${opaque}@${hop.listener.sentBy}${hop.transport === 'tcp' ? ';transport=tcp' : ''}`;
+  return `sip:${opaque}@${hop.listener.sentBy}${hop.listener.uriTransport}`;
 }
 
 /** Scheme, user and host of an address-of-record; nothing else of it concerns the upstream. */

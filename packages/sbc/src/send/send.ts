@@ -51,12 +51,12 @@ function way(shard: Shard, now: Mono, to: Leg | Target, text: string): Flow {
  */
 function wideWay(shard: Shard, now: Mono, to: Leg | Target, usual: Flow): Flow | undefined {
   if (to.hops !== undefined) {
-    const hop = to.hops.all.find(n => n.transport === 'tcp' && n.packed.sameAddress(0, usual.peer, usual.j));
-    return hop === undefined ? undefined : shard.m.flows.dialled(now, hop.listener.via, hop.endpoint);
+    const hop = to.hops.all.find(n => n.transport !== 'udp' && n.packed.sameAddress(0, usual.peer, usual.j));
+    return hop === undefined ? undefined : shard.m.flows.dialled(now, hop.listener.via, hop.endpoint, hop.host);
   }
   if (to.identity.kind !== 'subscriber') return undefined;
   for (const { flow } of shard.m.registrar.lookup(to.identity.aor)) {
-    if (flow.transport === 'tcp' && flow.peer.sameAddress(flow.j, usual.peer, usual.j)) return flow;
+    if (flow.transport !== 'udp' && flow.peer.sameAddress(flow.j, usual.peer, usual.j)) return flow;
   }
   return undefined;
 }

@@ -1,14 +1,11 @@
 import { familyOf, formatEndpoint, type Listener } from '@drawbridge/core';
-import { openStreamListener, type StreamListener } from '@drawbridge/sip';
+import { isSecure, openStreamListener, type StreamListener } from '@drawbridge/sip';
 import { openUdp, SocketError, type UdpListener } from 'node-dgram-raw';
 import type { Config } from '../config.js';
 import type { PlannedListener, RealmPlan } from '../plan-realms.js';
 import type { OpenedListener } from '../realms.js';
-
-/** A start that can't be: a plain sentence that says what to do. */
-export class StartError extends Error {
-  override readonly name = 'StartError';
-}
+import type { Certificates } from './certificates.js';
+import { StartError } from './start-error.js';
 
 export interface Sockets {
   /** In the driver's order: the place is the `via`. */
@@ -23,7 +20,11 @@ export interface Sockets {
  * Opens every planned socket. An address that this machine hasn't got (no IPv6, say) is left out with a warning as
  * long as its realm has another; a port that is taken or forbidden ends the start, since half a border helps nobody.
  */
-export async function openSockets(plan: RealmPlan, limits: Config['limits']): Promise<Sockets> {
+export async function openSockets(
+  plan: RealmPlan,
+  limits: Config['limits'],
+  certificates: Certificates,
+): Promise<Sockets> {
   const listeners: Listener[] = [];
   const opened: OpenedListener[] = [];
   const udp: (UdpListener | undefined)[] = [];
@@ -34,7 +35,7 @@ export async function openSockets(plan: RealmPlan, limits: Config['limits']): Pr
       let open = 0;
       for (const l of realm.listeners) {
         try {
-          const socket = await openOne(l, limits);
+          const socket = await openOne(l, limits, certificates);
           listeners.push(socket.listener);
           udp.push(socket.udp);
           streams.push(socket.stream);
@@ -79,16 +80,23 @@ export async function openSockets(plan: RealmPlan, limits: Config['limits']): Pr
 async function openOne(
   l: PlannedListener,
   limits: Config['limits'],
+  certificates: Certificates,
 ): Promise<{ listener: Listener; udp: UdpListener | undefined; stream: StreamListener | undefined; port: number }> {
   if (l.transport === 'udp') {
     const socket = await openUdp({ address: l.bind.address, port: l.bind.port });
     return { listener: socket, udp: socket, stream: undefined, port: socket.local.port };
   }
+  const certificate = isSecure(l.transport) ? certificates.of(l.realm) : undefined;
   const stream = await openStreamListener({
     address: l.bind.address,
     port: l.bind.port,
+    transport: l.transport,
+    tls: certificate === undefined ? undefined : { ...certificate.tls, material: certificate.material },
     maxStreams: limits.streams,
     maxPerAddress: limits.streamsPerAddress,
+    maxPerNetwork: limits.streamsPerNetwork,
+    authenticateMs: limits.authenticateWithin,
   });
+  certificate?.use(material => stream.renew(material));
   return { listener: stream, udp: undefined, stream, port: stream.local.port };
 }

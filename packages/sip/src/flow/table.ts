@@ -30,6 +30,8 @@ export interface FlowTableModules {
   namesOf?(via: Via): readonly string[];
   /** A stream that this listener dials to this endpoint must end at who owns this name. */
   expect?(via: Via, to: Endpoint, name: string): void;
+  /** The way to a configured peer whose connection died before our response (RFC 3261 §18.2.2), by the sent-by of its Via. */
+  wayBack?(now: Mono, flow: Flow, sentBy: string): Flow | undefined;
   /** Whoever is behind this stream has shown who he is: it may stay. */
   vouch?(via: Via): void;
   /** Key of the hash over addresses: random in production, so that nobody can aim at one chain. */
@@ -162,6 +164,11 @@ export class FlowTable {
   /** Whoever sent this over a stream is known by now: it is exempt from the deadline for strangers. */
   vouch(via: Via): void {
     if (isStream(via)) this.#m.vouch?.(via);
+  }
+
+  /** Where a response goes whose connection has died; undefined: nowhere. Nobody but configured peers is dialled. */
+  wayBack(now: Mono, f: Flow, sentBy: string): Flow | undefined {
+    return this.#m.wayBack?.(now, f, sentBy);
   }
 
   /**

@@ -246,8 +246,17 @@ export class ServerTransaction extends Transaction {
   /** A datagram that the queue refused counts as lost; a stream that refuses has failed. */
   #send(now: Mono): void {
     if (this.#reply === '') return;
+    if (this.reliable && !this.flow.alive) {
+      const back = this.ctx.flows.wayBack(now, this.flow, this.#sentBy());
+      if (back !== undefined) this.moveTo(back);
+    }
     if (!this.ctx.flows.send(now, this.flow, this.#reply, this.ctx.tx) && this.reliable)
       this.#step(now, 'transport-error');
+  }
+
+  /** Of the request's Via, which is part of the key; '' for a branch of RFC 2543. */
+  #sentBy(): string {
+    return this.key.startsWith('z9hG4bK') ? (this.key.split('\n')[1] ?? '') : '';
   }
 
   #leave(): void {
