@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:http';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import type { Lab } from './lab.js';
 import { AT } from './lab.js';
 import { eventually, run } from './machine.js';
 
+const COLLECTING = fileURLToPath(new URL('./border-inside.js', import.meta.url));
 const PROGRAM = fileURLToPath(new URL('../../../packages/sbc/dist/src/main.js', import.meta.url));
 
 export const LOCAL = 'local.test';
@@ -38,6 +39,8 @@ const DEFAULTS: Settings = {
 export interface BorderOptions {
   /** Gives the store and the call records a disk of their own, this large; it goes with the process. */
   readonly diskBytes?: number;
+  /** Lets `memory` ask it to collect its garbage. */
+  readonly collects?: boolean;
 }
 
 export class Border implements AsyncDisposable {
@@ -45,6 +48,7 @@ export class Border implements AsyncDisposable {
   readonly #lab: Lab;
   readonly #bridge: Bridge;
   readonly #diskBytes: number | undefined;
+  readonly #program: string;
   #child: Child | undefined;
 
   private constructor(lab: Lab, folder: string, bridge: Bridge, options: BorderOptions) {
@@ -52,6 +56,7 @@ export class Border implements AsyncDisposable {
     this.folder = folder;
     this.#bridge = bridge;
     this.#diskBytes = options.diskBytes;
+    this.#program = options.collects === true ? COLLECTING : PROGRAM;
   }
 
   static async start(lab: Lab, settings: Settings = {}, options: BorderOptions = {}): Promise<Border> {
@@ -79,16 +84,38 @@ export class Border implements AsyncDisposable {
     return `/proc/${this.#child?.pid}/root${join(this.folder, DISK, name)}`;
   }
 
+  get #memory(): string {
+    return join(this.folder, 'memory');
+  }
+
+  /** Bytes in use once its garbage is collected. */
+  async memory(): Promise<{ readonly rss: number; readonly heapUsed: number }> {
+    const lines = (): string[] =>
+      existsSync(this.#memory) ? readFileSync(this.#memory, 'latin1').trim().split('\n') : [];
+    const before = lines().length;
+    this.#child?.kill('SIGUSR2');
+    const line = await eventually(500, 'the garbage to be collected', () => lines()[before]);
+    return JSON.parse(line) as { rss: number; heapUsed: number };
+  }
+
+  /** File descriptors it holds. */
+  get descriptors(): number {
+    return readdirSync(`/proc/${this.#child?.pid}/fd`).length;
+  }
+
   get log(): string {
     return join(this.folder, 'log');
   }
 
   /** Starts it (again, after `kill`) on the same configuration and store. */
   async up(): Promise<void> {
-    const program = [process.execPath, PROGRAM, 'up', '-c', join(this.folder, 'drawbridge.yaml')] as const;
+    const program = [process.execPath, this.#program, 'up', '-c', join(this.folder, 'drawbridge.yaml')] as const;
     const [command, ...args] =
       this.#diskBytes === undefined ? program : ownDisk(join(this.folder, DISK), this.#diskBytes, program);
-    const child = new Child(this.#lab.inside('pub', command, args), this.log, { cwd: this.folder });
+    const child = new Child(this.#lab.inside('pub', command, args), this.log, {
+      cwd: this.folder,
+      env: { ...process.env, DRAWBRIDGE_MEMORY: this.#memory },
+    });
     this.#child = child;
     await eventually(2000, 'the border to be ready', async () => {
       if (child.code !== undefined)

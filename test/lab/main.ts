@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Baresip } from './baresip.js';
-import { Border, LOCAL } from './border.js';
+import { Border, type BorderOptions, LOCAL, type Settings } from './border.js';
 import { pass, registerAll, talk } from './calls.js';
 import { Capture } from './capture.js';
 import { keep } from './evidence.js';
@@ -11,9 +11,10 @@ import { AT, Lab } from './lab.js';
 import { run, unable } from './machine.js';
 import type { Cell, Place } from './matrix.js';
 import { cellName, leaks, phoneOptions, playCell, setStage, USERS } from './matrix.js';
+import { soak } from './soak.js';
 
 /*
- * npm run lab -- NAME [--resume]
+ * npm run lab -- NAME [--resume] [--minutes N]
  *
  * Runs everything where `npm test` runs a sample, and leaves docs/results/NAME.json with the commit it was run on.
  * --resume goes on with what an interrupted run of the same commit has not done yet.
@@ -37,17 +38,35 @@ interface Case {
   readonly play: (lab: Lab, border: Border) => Promise<Pick<Row, 'wrong' | 'figures'>>;
 }
 
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { resume: { type: 'boolean', default: false }, minutes: { type: 'string', default: '15' } },
+});
+/** How long a soak lasts. */
+const minutes = Number(values.minutes);
 const RESULTS = fileURLToPath(new URL('../../../docs/results/', import.meta.url));
 
 interface Programme {
   readonly cases: readonly Case[];
   /** Each in a laboratory of its own, all at once: they wait for most of their time. */
   readonly together?: boolean;
+  readonly settings?: Settings;
+  readonly options?: BorderOptions;
 }
 
 const PROGRAMMES: Readonly<Record<string, Programme>> = {
   matrix: {
     cases: matrix().map(cell => ({ name: cellName(cell), play: (lab, border) => playWhole(lab, border, cell) })),
+  },
+  soak: {
+    settings: { media: '{ ports: [30000, 35999], inactivity: 60s }' },
+    options: { collects: true },
+    cases: [
+      {
+        name: 'calls, registrations, streams and phones',
+        play: (lab, border) => soak(lab, border, minutes, line => process.stdout.write(`  ${line}\n`)),
+      },
+    ],
   },
   keepalive: {
     together: true,
@@ -127,14 +146,10 @@ async function searchKeepalive(lab: Lab, border: Border, timeout: number): Promi
 }
 
 async function main(): Promise<number> {
-  const { positionals, values } = parseArgs({
-    allowPositionals: true,
-    options: { resume: { type: 'boolean', default: false } },
-  });
   const name = positionals[0] ?? '';
   const programme = PROGRAMMES[name];
   if (programme === undefined) {
-    process.stderr.write(`usage: npm run lab -- ${Object.keys(PROGRAMMES).join('|')} [--resume]\n`);
+    process.stderr.write(`usage: npm run lab -- ${Object.keys(PROGRAMMES).join('|')} [--resume] [--minutes N]\n`);
     return 2;
   }
   const why = unable();
@@ -173,7 +188,7 @@ async function main(): Promise<number> {
         domain: 'upstream.test',
         users: USERS,
       });
-      await using border = await Border.start(lab);
+      await using border = await Border.start(lab, programme.settings, programme.options);
       for (const [user, password] of Object.entries(USERS)) await border.subscriber(user, password, LOCAL);
       let well = true;
       for (const one of group) well = (await perform(lab, border, one)) && well;

@@ -13,6 +13,10 @@ export interface SippOptions {
   /** `host:port` of the other side; without it SIPp waits for calls. */
   readonly remote?: string;
   readonly calls?: number;
+  /** Calls a second and at once, for as many seconds: instead of `calls` one after the other. */
+  readonly load?: { readonly rate: number; readonly atOnce: number; readonly seconds: number };
+  /** SIPp's own word: `u1` (default) one UDP socket, `t1` one TCP connection, `tn` one per call. */
+  readonly transport?: 'u1' | 't1' | 'tn';
   /** Rows of the injection file, fields [field0] …; the first line is SEQUENTIAL. */
   readonly rows?: readonly (readonly string[])[];
   /** Counts what SIPp would absorb in silence: the same message once more. It then repeats nothing itself either. */
@@ -37,25 +41,18 @@ export class Sipp implements AsyncDisposable {
       ...(options.remote === undefined ? [] : [options.remote]),
       ...['-sf', join(SCENARIOS, `${options.scenario}.xml`), '-i', options.address, '-p', String(options.port)],
       ...[
-        '-m',
-        String(options.calls ?? 1),
-        '-l',
-        '1',
+        '-t',
+        options.transport ?? 'u1',
+        '-max_socket',
+        '5000',
         '-nostdin',
         '-timer_resol',
         '10',
-        '-timeout',
-        '90',
-        '-timeout_error',
-      ],
-      ...[
         '-trace_err',
-        '-trace_msg',
-        '-message_file',
-        join(this.folder, 'messages'),
         '-error_file',
         join(this.folder, 'errors'),
       ],
+      ...(options.load === undefined ? this.#few(options.calls ?? 1) : this.#many(options.load)),
       ...(options.countRepeats === true ? ['-nr'] : []),
       ...(rows.length > 0 ? ['-inf', injection] : []),
       ...(options.digestUri === undefined ? [] : ['-auth_uri', options.digestUri]),
@@ -64,6 +61,24 @@ export class Sipp implements AsyncDisposable {
       cwd: this.folder,
       env: { ...process.env, TERM: 'dumb' },
     });
+  }
+
+  #few(calls: number): string[] {
+    const messages = join(this.folder, 'messages');
+    const log = ['-trace_msg', '-message_file', messages];
+    return ['-m', String(calls), '-l', '1', '-timeout', '90', '-timeout_error', ...log];
+  }
+
+  #many({ rate, atOnce, seconds }: NonNullable<SippOptions['load']>): string[] {
+    const figures = ['-trace_stat', '-stf', join(this.folder, 'figures'), '-fd', '10'];
+    return ['-r', String(rate), '-l', String(atOnce), '-m', String(rate * seconds), ...figures];
+  }
+
+  /** Calls that went as the scenario says, and those that didn't, so far: for runs with `load`. */
+  figures(): { readonly well: number; readonly failed: number } {
+    const [head = '', ...rows] = this.#read('figures').trim().split('\n');
+    const of = (name: string): number => Number((rows.at(-1) ?? '').split(';')[head.split(';').indexOf(name)] ?? 0);
+    return { well: of('SuccessfulCall(C)'), failed: of('FailedCall(C)') };
   }
 
   /** Waits for the end; the exit code. */
