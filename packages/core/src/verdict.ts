@@ -31,7 +31,7 @@ const BY_STAGE = {
   call: [
     'no-dialog', 'lower-cseq', 'request-pending', 'glare', 'busy', 'no-answer', 'cancelled', 'timeout', 'answered-elsewhere',
     'transport-failed', 'flow-gone', 'peer-rejected', 'peer-gone', 'ack-missing', 'normal-clearing', 'media-inactive', 'wrong-source',
-    'admin-request', 'shutdown', 'call-duration', 'serial-next', 'offer-answer-violation',
+    'admin-request', 'shutdown', 'call-duration', 'session-expired', 'serial-next', 'offer-answer-violation',
     'transferred', 'replaced', 'transfer-limit',
   ],
   anchor: [

@@ -25,6 +25,8 @@ export interface PendingOffer {
   readonly from: Leg;
   readonly streams: readonly StreamDescription[];
   readonly seenFrom: string;
+  /** The leg is told again what it knows: the other side hears nothing of the answer. */
+  readonly repeat?: boolean;
   /** Passed on unanchored: both ends are inside one site. */
   readonly direct: boolean;
 }

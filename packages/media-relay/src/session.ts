@@ -5,7 +5,7 @@ import { isLoopback, refuseTarget } from './anchor/target.js';
 import type { SdpRejected, StreamFacts } from './api.js';
 import { streamFacts } from './facts.js';
 import { InactivityWatch } from './inactivity.js';
-import { Leg, type LegStream, type PendingOffer } from './leg.js';
+import { Leg, type LegStream, type PartyOrigin, type PendingOffer } from './leg.js';
 import type { RelayHub } from './relay.js';
 import { readReports } from './rtcp.js';
 import { Wiring } from './wiring.js';
@@ -97,7 +97,35 @@ export class MediaSession {
 
   /** SDP to send to `to`, the leg that offered. */
   answer(o: AnswerInput): string | SdpRejected {
-    return this.#counted(this.#answer(o));
+    const to = this.#legs.get(o.to);
+    if (to === undefined || this.#legs.get(o.from)?.pending?.repeat !== true) return this.#counted(this.#answer(o));
+    const { lastBody, version } = to.origin;
+    const out = this.#counted(this.#answer(o));
+    to.origin.lastBody = lastBody;
+    to.origin.version = version;
+    return out;
+  }
+
+  /** What a leg was last told, word for word; undefined when that was nothing of ours. */
+  said(id: string): string | undefined {
+    const leg = this.#legs.get(id);
+    return leg === undefined || leg.origin.lastBody === '' ? undefined : versioned(leg.origin);
+  }
+
+  /**
+   * What a leg was last told, as an offer to it that changes nothing (same o= line). Its answer comes through `answer`,
+   * `rollback` if it fails. Undefined when there is nothing to repeat.
+   */
+  repeat(id: string): string | undefined {
+    const leg = this.#legs.get(id);
+    const other = leg === undefined ? undefined : this.#counterpart(leg);
+    if (leg === undefined || other === undefined || leg.pending !== undefined || leg.origin.lastBody === '')
+      return undefined;
+    const streams = leg.streams
+      .slice(0, leg.agreedStreams)
+      .map((_, i) => other.stream(i).agreed?.description ?? NO_STREAM);
+    this.#pend(leg, { from: other, streams, seenFrom: other.seenFrom ?? '', direct: false, repeat: true });
+    return versioned(leg.origin);
   }
 
   /** The winning fork gets the caller's ports; the flows of the caller's other forks end. */
@@ -312,8 +340,7 @@ export class MediaSession {
       own.lastBody = body;
       own.version++;
     }
-    const at = body.indexOf(`o=- ${own.sessionId} 0 `) + `o=- ${own.sessionId} `.length;
-    return `${body.slice(0, at)}${own.version}${body.slice(at + 1)}`;
+    return versioned(own);
   }
 
   /** Family, realm and deny rules for what the leg said about itself. */
@@ -437,4 +464,23 @@ function firstStreams(sdp: string, n: number, all: number): string {
   return starts.length === all ? sdp.slice(0, starts[n]) : sdp;
 }
 
+/** The last description with its version in place of the 0. */
+function versioned({ lastBody, sessionId, version }: PartyOrigin): string {
+  const at = lastBody.indexOf(`o=- ${sessionId} 0 `) + `o=- ${sessionId} `.length;
+  return `${lastBody.slice(0, at)}${version}${lastBody.slice(at + 1)}`;
+}
+
+const NO_STREAM: StreamDescription = {
+  kind: '',
+  enabled: false,
+  rtp: null,
+  rtcp: null,
+  mux: false,
+  opaque: false,
+  secure: false,
+  clockRate: 0,
+  direction: 'inactive',
+  legacyHold: false,
+  family: 4,
+};
 const OFF: OutStream = { port: 0, mux: false };

@@ -3,6 +3,7 @@ import { duration } from '@drawbridge/service';
 import * as z from 'zod';
 import { cdrConfig } from './accounting/config.js';
 import { realmCodecs } from './anchor/config.js';
+import { dialogKeys } from './call/config.js';
 import { transferSection } from './call/transfer-config.js';
 import { hepConfig } from './hep/config.js';
 import { identityConfig, realmHeaders } from './identity/config.js';
@@ -103,6 +104,7 @@ export const configSchema = z
         perSubscriber: count(10),
         forking: z.enum(['parallel', 'serial']).default('parallel'),
         transfer: transferSection,
+        ...dialogKeys,
         /** How long a drain waits for calls to end by themselves. */
         drainWithin: span('1h'),
       })

@@ -10,7 +10,8 @@ export interface Scene {
 }
 
 export function scene(config: object = {}): Scene {
-  const world = new BorderWorld({ config });
+  // Scripted phones send no media.
+  const world = new BorderWorld({ config, relay: { inactivityMs: 0 } });
   const alice = world.phone('alice', { at: '198.51.100.1:5060', inner: '192.168.77.5:5062' }).register();
   const bob = world.phone('bob', { at: '198.51.100.2:6060', inner: '172.16.5.9:5070' }).register();
   return { world, alice, bob };

@@ -14,6 +14,7 @@ import type { Inbound } from '../inbound.js';
 import { send, sendAck } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { type Leg, sharesUpstream } from './leg.js';
+import { minSeOf, NO_TIMER, type TimerAsk, timerAsk, timerHeard, timerReply, timerRequest } from './session-timer.js';
 import { hopsLeft } from './setup.js';
 import { statusAcross } from './status.js';
 
@@ -33,6 +34,8 @@ export class Exchange implements ClientUser {
   readonly #st: ServerTransaction;
   #ct: ClientTransaction | undefined = undefined;
   #delayed = false;
+  /** What the INVITE or UPDATE says about session timers. */
+  #timer: TimerAsk = NO_TIMER;
   /** Header lines that were written for the other side: a PRACK's RAck, what a REFER names. */
   readonly #lines: string;
   /** `Subscription-State: terminated` or `Expires: 0` crossed: the owner ends after this. */
@@ -108,11 +111,13 @@ export class Exchange implements ClientUser {
     from.dialog?.refresh(m);
     const branch = shard.m.transactions.newBranch();
     const renegotiates = method === 'INVITE' || method === 'UPDATE';
+    if (renegotiates) this.#timer = timerAsk(m);
     const text = dialog.request(method, {
       via: to.via(branch),
       maxForwards: hopsLeft(m),
       headers:
         (renegotiates ? ALLOW_LINE : this.#lines) +
+        (renegotiates && dialog.state === 'confirmed' ? timerRequest(shard, to) : '') +
         hide(m, {
           credentials: sharesUpstream(from, to),
           challenges: false,
@@ -153,7 +158,8 @@ export class Exchange implements ClientUser {
       this.method === 'UPDATE' || this.method === 'SUBSCRIBE' || this.method === 'REFER'
         ? headerLine('Contact', this.from.contact)
         : '';
-    this.#st.reply(now, m.status, { headers: contact + hide(m, this.#trust(false)), contentType, body }, tx);
+    const timer = this.method === 'UPDATE' ? this.#refreshed(now, m) : '';
+    this.#st.reply(now, m.status, { headers: contact + timer + hide(m, this.#trust(false)), contentType, body }, tx);
     this.#closed();
     if (this.#last) this.from.call.end(now, 'normal-clearing', this.from, tx);
   }
@@ -203,7 +209,8 @@ export class Exchange implements ClientUser {
       now,
       m.status,
       {
-        headers: headerLine('Contact', from.contact) + ALLOW_LINE + hide(m, this.#trust(false)),
+        headers:
+          headerLine('Contact', from.contact) + ALLOW_LINE + this.#refreshed(now, m) + hide(m, this.#trust(false)),
         contentType: anchored.contentType,
         body: anchored.body,
       },
@@ -221,7 +228,20 @@ export class Exchange implements ClientUser {
     to.ack = sendAck(shard, now, to, text, tx);
   }
 
+  /** A 2xx to INVITE or UPDATE refreshes both legs, each as it agreed (RFC 4028). */
+  #refreshed(now: Mono, m: MessageView): string {
+    const { shard, from, to } = this;
+    if (to.dialog?.state !== 'confirmed' || from.dialog?.state !== 'confirmed') return '';
+    timerHeard(shard, now, to, m);
+    return timerReply(shard, now, from, this.#timer);
+  }
+
   #refused(now: Mono, m: MessageView, tx: Tx): void {
+    if (m.status === 422 && minSeOf(m) > this.to.minSe && this.shard.o.calls.sessionTimer !== false) {
+      // The interval was ours, so it is not for the other side to change it: its next try goes with a longer one.
+      this.to.minSe = minSeOf(m);
+      return this.#failed(now, 500, 'request-pending', '', tx);
+    }
     const challenges = sharesUpstream(this.from, this.to);
     const status = statusAcross(m.status, challenges);
     this.#failed(now, status, 'peer-rejected', hide(m, this.#trust(challenges && status === m.status)), tx);
@@ -274,7 +294,7 @@ export class Exchange implements ClientUser {
 }
 
 /** RFC 3311 §5.2: the first UPDATE must have its answer before the second. */
-function pendingUpdate(from: Leg): { readonly status: number; readonly reason: Reason } | undefined {
+export function pendingUpdate(from: Leg): { readonly status: number; readonly reason: Reason } | undefined {
   return from.updateIn === undefined ? undefined : { status: 500, reason: 'request-pending' };
 }
 
@@ -286,7 +306,7 @@ function statusLine(fragment: string): string {
 }
 
 /** RFC 3261 §14.1, §14.2: a second INVITE before the first was answered, and one that crosses ours or the ACK to ours. */
-function overlap(from: Leg, to: Leg): { readonly status: number; readonly reason: Reason } | undefined {
+export function overlap(from: Leg, to: Leg): { readonly status: number; readonly reason: Reason } | undefined {
   if (from.inviteIn !== undefined) return { status: 500, reason: 'request-pending' };
   return from.inviteOut !== undefined ||
     to.inviteOut !== undefined ||

@@ -15,8 +15,9 @@ import { sendAck } from '../send/send.js';
 import type { Call } from './call.js';
 import { mint } from './identifier.js';
 import { type Leg, sharesUpstream } from './leg.js';
-import { names } from './options.js';
+import { names } from './names.js';
 import { acknowledgeReliable, inOrder, ReliableReplies, rseqOf } from './reliable.js';
+import { minSeOf, timerHeard, timerReply } from './session-timer.js';
 import { SILENT } from './silent-user.js';
 import { passesOver, statusAcross } from './status.js';
 
@@ -211,6 +212,9 @@ export class Fork implements ClientUser {
     const anchored = anchor(callee, caller, m, '2xx');
     if (!isAnchored(anchored)) return this.#unusable(now, anchored.status, anchored.reason, tx);
     const given = this.#owed ?? anchored;
+    caller.allowsUpdate = call.options.update;
+    callee.allowsUpdate = names(m, H.allow, 'UPDATE');
+    timerHeard(shard, now, callee, m);
     if (this.#owed !== undefined) caller.oa.note('out', '2xx', true);
     call.media.select(callee.id);
     if (this.takeover !== undefined) {
@@ -227,7 +231,11 @@ export class Fork implements ClientUser {
       m.status,
       {
         toTag: caller.localTag,
-        headers: headerLine('Contact', caller.contact) + ALLOW_LINE + hide(m, this.#trust()),
+        headers:
+          headerLine('Contact', caller.contact) +
+          ALLOW_LINE +
+          timerReply(shard, now, caller, call.options.timer) +
+          hide(m, this.#trust()),
         contentType: given.contentType,
         body: given.body,
       },
@@ -248,6 +256,7 @@ export class Fork implements ClientUser {
   #refused(now: Mono, m: MessageView, tx: Tx): void {
     if (passesOver(m.status, this.callee.hops) && this.#elsewhere(now, tx)) return;
     if (m.status === 421 && this.#withReliable(now, m, tx)) return;
+    if (m.status === 422 && this.#withLonger(now, m, tx)) return;
     const trust = this.#trust();
     const status = statusAcross(m.status, trust.challenges);
     this.callee.oa.note('in', 'non-2xx', false);
@@ -263,6 +272,14 @@ export class Fork implements ClientUser {
     const { callee } = this;
     if (callee.offers100rel || this.offer.body === '' || !names(m, H.require, '100rel')) return false;
     callee.offers100rel = true;
+    return this.#retry(now, tx);
+  }
+
+  /** RFC 4028 §7.3: the callee wants a longer session interval. */
+  #withLonger(now: Mono, m: MessageView, tx: Tx): boolean {
+    const { call, callee } = this;
+    if (call.shard.o.calls.sessionTimer === false || minSeOf(m) <= callee.minSe) return false;
+    callee.minSe = minSeOf(m);
     return this.#retry(now, tx);
   }
 

@@ -8,7 +8,9 @@ import type { Shard } from '../shard.js';
 import { Exchange } from './exchange.js';
 import type { Leg } from './leg.js';
 import { refer, subscribeToRefer } from './refer.js';
+import { answerRefresh, isRefresh } from './refresh.js';
 import { rackLine } from './reliable.js';
+import { timerAsk, tooBrief } from './session-timer.js';
 
 /** Nobody waits for anything after our own final reply. */
 const ANSWERED: ServerUser = { onCancel() {}, onAckMissing() {} };
@@ -77,6 +79,11 @@ function across(shard: Shard, inbound: Inbound, leg: Leg): Verdict {
     return inbound.m.method === 'INVITE' || inbound.m.method === 'UPDATE' ? reply(491, 'glare') : GONE;
   if (leg.dialog?.state === 'early' && !EARLY.has(inbound.m.method)) {
     return reply(500, 'request-pending', headerLine('Retry-After', '1'));
+  }
+  if (inbound.m.method === 'INVITE' || inbound.m.method === 'UPDATE') {
+    const minSe = tooBrief(shard, timerAsk(inbound.m));
+    if (minSe !== '') return reply(422, 'interval-too-brief', minSe);
+    if (isRefresh(inbound.m, leg, peer)) return answerRefresh(shard, inbound, leg, peer);
   }
   const refused = Exchange.start(shard, inbound, leg, peer);
   return refused === undefined

@@ -13,6 +13,7 @@ import type { HopList } from '../locate/hop-list.js';
 import type { RealmListener } from '../realms.js';
 import type { Shard } from '../shard.js';
 import type { ReliableReplies } from './reliable.js';
+import type { SessionTimer } from './session-timer.js';
 
 /** The INVITE that a leg's peer waits on: a server transaction, or a transfer in place of one. */
 export interface Invitation {
@@ -100,6 +101,13 @@ export class Leg {
   updateIn: Invitation | undefined = undefined;
   /** REFERs of the peer's in this dialog. */
   refers = 0;
+  timer: SessionTimer | undefined = undefined;
+  /** ms: what the peer wants a session interval to be at least (422). */
+  minSe = 0;
+  /** Its Allow named UPDATE. */
+  allowsUpdate = false;
+  /** Fingerprint of the peer's last description, 0 before the first. */
+  said = 0;
   /** Another dialog that one INVITE of ours made, further downstream: it shares our tag. */
   twin: Leg | undefined = undefined;
   #joined = false;
@@ -134,6 +142,9 @@ export class Leg {
     const leg = new Leg({ id, role, owner, listener, flow, identity, callId, localTag, upstream, sips });
     leg.dialog = this.dialog;
     leg.inviteSeq = this.inviteSeq;
+    leg.allowsUpdate = this.allowsUpdate;
+    leg.minSe = this.minSe;
+    leg.said = this.said;
     return leg;
   }
 
@@ -171,6 +182,7 @@ export class Leg {
     if (!this.#joined) return;
     this.#joined = false;
     this.reliable?.stop();
+    this.timer?.stop();
     let first = shard.legs.get(this.localTag);
     if (first === this) first = this.twin;
     else for (let l = first; l !== undefined; l = l.twin) if (l.twin === this) l.twin = this.twin;

@@ -5,7 +5,7 @@ import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import type { Call } from './call.js';
 import type { Leg } from './leg.js';
-import { names } from './options.js';
+import { names } from './names.js';
 import { SILENT } from './silent-user.js';
 
 export const REQUIRE_100REL = headerLine('Require', '100rel');

@@ -15,6 +15,7 @@ import { Fork } from './fork.js';
 import { mint, mintRef } from './identifier.js';
 import { type Invitation, Leg, sharesUpstream } from './leg.js';
 import { type CallerOptions, NO_OPTIONS, optionsOf } from './options.js';
+import { timerRequest, tooBrief } from './session-timer.js';
 
 const CALLER = 'a';
 /** Silence of a next hop that has a substitute: five transmissions. */
@@ -51,6 +52,9 @@ export function acceptCall(
   const { now, m, via, peer, j, tx, identity } = inbound;
   if (m.bodyEnd > m.bodyStart && !hasSdp(m)) return reply(415, 'sdp-unsupported', headerLine('Accept', SDP));
   if (!hasTarget(m)) return reply(400, 'malformed-header');
+  const options = optionsOf(m);
+  const minSe = tooBrief(shard, options.timer);
+  if (minSe !== '') return reply(422, 'interval-too-brief', minSe);
   const { flows, transactions, relay, realms } = shard.m;
   const flow = flows.of(now, via, peer, j);
   if (flow === undefined) return reply(503, 'queue-full', headerLine('Retry-After', '10'));
@@ -79,7 +83,7 @@ export function acceptCall(
     callId: own(m.callId),
     caller: identity.kind === 'subscriber' ? identity.aor : partyOf(m),
     callee,
-    options: optionsOf(m),
+    options,
     onward,
     forks,
   });
@@ -228,6 +232,7 @@ function sendInvite(fork: Fork, m: MessageView, now: Mono, tx: Tx): void {
     headers:
       ALLOW_LINE +
       (callee.offers100rel ? SUPPORTED_100REL : '') +
+      timerRequest(shard, callee) +
       hide(m, {
         credentials: sharesUpstream(caller, callee),
         challenges: false,
