@@ -260,6 +260,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
       requests: border.requests,
       replies: border.replies,
       registrar,
+      transfers: border.shard.transfers,
       waker,
       subscribers,
       transactions,

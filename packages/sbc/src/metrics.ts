@@ -3,6 +3,7 @@ import type { MediaRelay } from '@drawbridge/media-relay';
 import type { Metrics } from '@drawbridge/service';
 import type { FlowTable, StreamListener, Transactions } from '@drawbridge/sip';
 import type { UdpListener } from 'node-dgram-raw';
+import { registerTransferMetrics, type TransferCounts } from './call/metrics.js';
 import { registerPushMetrics } from './push/metrics.js';
 import type { Waker } from './push/waker.js';
 import type { RealmListener } from './realms.js';
@@ -16,6 +17,7 @@ export interface MetricsSources {
   readonly requests: ReadonlyMap<string, number>;
   readonly replies: ReadonlyMap<string, number>;
   readonly registrar: Registrar;
+  readonly transfers: TransferCounts;
   readonly waker: Waker | undefined;
   readonly subscribers: Subscribers;
   readonly transactions: Transactions;
@@ -98,6 +100,7 @@ export function registerMetrics(metrics: Metrics, s: MetricsSources): void {
   ]);
   registerLeaseMetrics(metrics, s.registrar.leases);
   registerPushMetrics(metrics, s.waker);
+  registerTransferMetrics(metrics, s.transfers);
   listenerMetrics(metrics, s);
   relayMetrics(metrics, s.relay);
 }

@@ -5,6 +5,7 @@ import type { Asks } from './asks.js';
 import type { Authenticator } from './authenticate/authenticator.js';
 import type { Call } from './call/call.js';
 import type { Leg } from './call/leg.js';
+import { TransferCounts } from './call/metrics.js';
 import type { Subscription } from './call/subscription.js';
 import type { Config } from './config.js';
 import type { Domains } from './domains.js';
@@ -73,8 +74,7 @@ export class Shard {
   /** Answers to STUN from sources without a registration. */
   readonly pongs: PrefixBudget;
   draining = false;
-  /** Transfers that we are carrying out. */
-  transfers = 0;
+  readonly transfers = new TransferCounts();
   readonly traces: Traces;
 
   constructor(options: ShardOptions, modules: ShardModules, traces: Traces) {

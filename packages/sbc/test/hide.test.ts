@@ -272,7 +272,7 @@ t.test('the list of what crosses is short and names no address', async t => {
 const OPEN =
   `Expires, Min-Expires, Privacy, Event, Subscription-State, Allow-Events, Retry-After, Subject, Date, Accept,
   Accept-Encoding, Accept-Language, Content-Encoding, Content-Language, Content-Disposition, MIME-Version, Organization, Priority,
-  SIP-ETag, SIP-If-Match, User-to-User, Info-Package, Recv-Info, Answer-Mode, Request-Disposition, Suppress-If-Match, Unsupported,
+  SIP-ETag, SIP-If-Match, User-to-User, Info-Package, Recv-Info, Answer-Mode, Request-Disposition, Suppress-If-Match, Unsupported, Refer-Sub,
   Geolocation, Geolocation-Routing, Geolocation-Error, Content-ID`
     .split(',')
     .map(name => name.trim())

@@ -153,14 +153,14 @@ export function left(world: BorderWorld): Left {
     legs: world.border.shard.legs.size,
     servers: world.transactions.serverCount,
     clients: world.transactions.clientCount,
-    transfers: world.border.shard.transfers,
+    transfers: world.border.shard.transfers.underWay,
     counted: world.border.shard.perSubscriber.size,
   };
 }
 
 export const NOTHING: Left = { calls: 0, sessions: 0, legs: 0, servers: 0, clients: 0, transfers: 0, counted: 0 };
 
-/** What was sent to a phone, all of it. */
+/** What was sent to a phone. */
 export function wiresTo(world: BorderWorld, phone: Phone): Wire[] {
   return world.wires.filter(w => w.direction === 'out' && w.peer === phone.at);
 }

@@ -1,7 +1,8 @@
-import { canonicalAddress, own } from '@drawbridge/core';
+import { canonicalAddress, own, type Reason, reply, type Verdict } from '@drawbridge/core';
 import { H, headerLine, type MessageView, parseNameAddr, parseUri, type SipUri, unescapeUri } from '@drawbridge/sip';
+import type { Identity } from '../inbound.js';
 import type { Shard } from '../shard.js';
-import type { Leg } from './leg.js';
+import type { Leg, LegOwner } from './leg.js';
 import { type Found, findReplaced, isConfirmed, parseReplaces, sameParty } from './replaces.js';
 import { referredBy } from './setup.js';
 
@@ -14,12 +15,28 @@ export interface ReferTo {
 }
 
 export type ReferFault = 400 | 403 | 416 | 481;
+const FAULTS: Readonly<Record<ReferFault, Reason>> = {
+  400: 'malformed-header',
+  403: 'not-owner',
+  416: 'unsupported-scheme',
+  481: 'no-dialog',
+};
+
+/** Who sends a REFER, and in which call, if in any. */
+export interface Referrer {
+  readonly identity: Identity;
+  readonly call?: LegOwner;
+}
+
+export function refused(fault: ReferFault): Verdict {
+  return reply(fault, FAULTS[fault]);
+}
 
 /**
  * RFC 3515 §2.1: one Refer-To, and only INVITE is carried out. A Replaces in it must name a dialog of whoever sends the
  * REFER: he decides about his own calls and no others (RFC 3891 §8).
  */
-export function readReferTo(shard: Shard, m: MessageView, by: Leg): ReferTo | ReferFault {
+export function readReferTo(shard: Shard, m: MessageView, by: Referrer): ReferTo | ReferFault {
   const values = m.list(H.referTo);
   const uri = values.length === 1 ? parseUri(parseNameAddr(values[0] ?? '')?.uri ?? '') : undefined;
   if (uri === undefined) return 400;
@@ -67,10 +84,10 @@ function inBrackets(host: string): string {
 }
 
 /**
- * Refer-To, Referred-By and Refer-Sub for the other side of a REFER that crosses: the dialog in Replaces under the names by
+ * Refer-To and Referred-By for the other side of a REFER that crosses: the dialog in Replaces under the names by
  * which its other end knows it, no host of this side's.
  */
-export function referAcross(shard: Shard, m: MessageView, by: Leg, { uri, replaces }: ReferTo): string {
+export function referAcross(shard: Shard, m: MessageView, by: Referrer, { uri, replaces }: ReferTo): string {
   const parsed = parseUri(uri);
   let out = uri;
   if (parsed !== undefined && parsed.scheme !== 'tel') {
@@ -85,11 +102,7 @@ export function referAcross(shard: Shard, m: MessageView, by: Leg, { uri, replac
     const named = `${dialog.callId};to-tag=${dialog.remoteTag};from-tag=${dialog.localTag}`;
     out += `?Replaces=${encodeURIComponent(named)}`;
   }
-  return (
-    headerLine('Refer-To', `<${out}>`) +
-    referredBy(shard, by.identity, m) +
-    (m.has(H.referSub) ? headerLine('Refer-Sub', wantsSubscription(m) ? 'true' : 'false') : '')
-  );
+  return headerLine('Refer-To', `<${out}>`) + referredBy(shard, by.identity, m);
 }
 
 /** RFC 4488 §4. */

@@ -1,5 +1,6 @@
-import { PASS, type Reason, reply, type Verdict } from '@drawbridge/core';
+import { PASS, reply, type Verdict } from '@drawbridge/core';
 import { H, headerLine, type ServerUser } from '@drawbridge/sip';
+import type { Target } from '../decide/plan.js';
 import { ALLOW_LINE } from '../hide/hide.js';
 import type { Inbound } from '../inbound.js';
 import type { Shard } from '../shard.js';
@@ -7,8 +8,9 @@ import { Call } from './call.js';
 import { Exchange } from './exchange.js';
 import type { Leg } from './leg.js';
 import { ReferNotifier } from './notifier.js';
-import { type ReferFault, type ReferTo, readReferTo, referAcross, wantsSubscription } from './refer-to.js';
+import { type ReferTo, readReferTo, referAcross, refused, wantsSubscription } from './refer-to.js';
 import { isConfirmed } from './replaces.js';
+import { startSubscription } from './subscription.js';
 import { Transfer } from './transfer.js';
 import { transferMode } from './transfer-config.js';
 
@@ -16,13 +18,6 @@ const UNATTENDED: ServerUser = { onCancel() {}, onAckMissing() {} };
 const RETRY = headerLine('Retry-After', '2');
 /** Whom a relayed REFER sent may take the place it named for so long. */
 const SENT_MS = 180_000;
-const FAULTS: Readonly<Record<ReferFault, Reason>> = {
-  400: 'malformed-header',
-  403: 'not-owner',
-  416: 'unsupported-scheme',
-  481: 'no-dialog',
-};
-
 /** A REFER inside a call (RFC 3515, RFC 5589): carried out here, carried across, or refused, by the transferor's realm. */
 export function refer(shard: Shard, inbound: Inbound, leg: Leg): Verdict {
   const { m } = inbound;
@@ -33,14 +28,14 @@ export function refer(shard: Shard, inbound: Inbound, leg: Leg): Verdict {
   if (call.state !== 'answered' || peer?.dialog === undefined) return reply(500, 'request-pending', RETRY);
   leg.refers++;
   const to = readReferTo(shard, m, leg);
-  if (typeof to === 'number') return reply(to, FAULTS[to]);
+  if (typeof to === 'number') return refused(to);
   return mode === 'relay' ? across(shard, inbound, leg, peer, to) : carryOut(shard, inbound, call, leg, peer, to);
 }
 
 function carryOut(shard: Shard, inbound: Inbound, call: Call, by: Leg, leg: Leg, to: ReferTo): Verdict {
   const { now, m, via, peer, j, tx } = inbound;
   if (call.transfer !== undefined || call.transferredTo !== '') return reply(491, 'request-pending', RETRY);
-  if (shard.transfers >= shard.o.calls.max) return reply(503, 'transfer-limit', RETRY);
+  if (shard.transfers.underWay >= shard.o.calls.max) return reply(503, 'transfer-limit', RETRY);
   const { dialog } = by;
   if (dialog === undefined) return reply(481, 'no-dialog');
   const flow = shard.m.flows.of(now, via, peer, j);
@@ -63,11 +58,20 @@ function carryOut(shard: Shard, inbound: Inbound, call: Call, by: Leg, leg: Leg,
 
 function across(shard: Shard, inbound: Inbound, by: Leg, to: Leg, referTo: ReferTo): Verdict {
   const { replaces } = referTo;
-  const refused = Exchange.start(shard, inbound, by, to, referAcross(shard, inbound.m, by, referTo));
-  if (refused !== undefined) return reply(refused.status, refused.reason, RETRY);
+  const failed = Exchange.start(shard, inbound, by, to, referAcross(shard, inbound.m, by, referTo));
+  if (failed !== undefined) return reply(failed.status, failed.reason, RETRY);
+  shard.transfers.relayed++;
   if (replaces !== undefined && isConfirmed(replaces))
     replaces.call.sent = { who: to.identity, replaced: replaces.replaced, until: inbound.now + SENT_MS };
   return PASS;
+}
+
+/** A REFER outside any call (click to dial) goes to a subscriber of ours, and makes a subscription as SUBSCRIBE does. */
+export function referOutside(shard: Shard, inbound: Inbound, target: Target): Verdict {
+  if (target.identity.kind !== 'subscriber') return reply(403, 'method-denied');
+  const to = readReferTo(shard, inbound.m, inbound);
+  if (typeof to === 'number') return refused(to);
+  return startSubscription(shard, inbound, target, referAcross(shard, inbound.m, inbound, to));
 }
 
 /** A SUBSCRIBE to how a REFER that we carry out goes (RFC 3515 §2.4.4); undefined when it is about something else. */

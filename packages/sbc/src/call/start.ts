@@ -4,6 +4,7 @@ import type { Plan } from '../decide/plan.js';
 import { ALLOW_LINE } from '../hide/hide.js';
 import type { Inbound } from '../inbound.js';
 import type { Shard } from '../shard.js';
+import { referOutside } from './refer.js';
 import { Relayed } from './relayed.js';
 import { startCall } from './setup.js';
 import { startSubscription } from './subscription.js';
@@ -23,6 +24,7 @@ export function call(shard: Shard, inbound: Inbound, plan: Plan): Verdict {
       if (m.method === 'INVITE') return startCall(shard, inbound, plan.targets, plan.callee, plan.onward);
       const first = plan.targets[0];
       if (m.method === 'SUBSCRIBE' && first !== undefined) return startSubscription(shard, inbound, first);
+      if (m.method === 'REFER' && first !== undefined) return referOutside(shard, inbound, first);
       return Relayed.start(shard, inbound, plan.targets, plan.onward);
     }
   }

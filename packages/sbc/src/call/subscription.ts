@@ -21,6 +21,7 @@ import type { Shard } from '../shard.js';
 import { isSips } from '../transports/secure.js';
 import { mint, mintRef } from './identifier.js';
 import { Leg, type LegOwner, sharesUpstream } from './leg.js';
+import { REFER_SUBSCRIPTION_MS } from './notifier.js';
 import { hasTarget, hopsLeft } from './setup.js';
 import { statusAcross } from './status.js';
 
@@ -69,8 +70,8 @@ export class Subscription extends Waiting implements LegOwner {
   }
 }
 
-/** A new SUBSCRIBE across the border. */
-export function startSubscription(shard: Shard, inbound: Inbound, target: Target): Verdict {
+/** A new SUBSCRIBE, or a REFER that makes a subscription, across the border. `lines`: mapped for the other side. */
+export function startSubscription(shard: Shard, inbound: Inbound, target: Target, lines = ''): Verdict {
   const { now, m, via, peer, j, tx, identity } = inbound;
   if (!hasTarget(m)) return reply(400, 'malformed-header');
   if (shard.subscriptions.size >= shard.o.calls.max) return reply(503, 'call-limit', RETRY);
@@ -121,7 +122,7 @@ export function startSubscription(shard: Shard, inbound: Inbound, target: Target
   subscription.keepFor(now, 64);
   const branch = shard.m.transactions.newBranch();
   const text = buildRequest({
-    method: 'SUBSCRIBE',
+    method: m.method,
     uri: target.uri,
     via: notifier.via(branch),
     routes: target.routes,
@@ -131,10 +132,10 @@ export function startSubscription(shard: Shard, inbound: Inbound, target: Target
     callId: notifier.callId,
     cseq: 1,
     contact: notifier.contact,
-    headers: hide(m, { credentials: sharesUpstream(subscriber, notifier), challenges: false, across }),
+    headers: lines + hide(m, { credentials: sharesUpstream(subscriber, notifier), challenges: false, across }),
   });
   const user = new FirstSubscribe(subscription, st, subscriber, notifier, parties, target.uri, shard.m.identity);
-  if (send(shard, now, notifier, { method: 'SUBSCRIBE', text, branch, user }, tx) === undefined)
+  if (send(shard, now, notifier, { method: m.method, text, branch, user }, tx) === undefined)
     user.fail(now, 503, RETRY, tx);
   return PASS;
 }
@@ -194,7 +195,11 @@ class FirstSubscribe implements ClientUser {
     );
     if (notifier.dialog.remoteTarget === '') notifier.dialog.remoteTarget = this.#uri;
     const granted = parseExpires(m.get(H.expires));
-    this.#subscription.keepFor(now, granted >= 0 ? granted : 3600);
+    // A REFER's own subscription has no Expires: its notifier says in the first NOTIFY how long it lasts.
+    this.#subscription.keepFor(
+      now,
+      granted >= 0 ? granted : ct.method === 'REFER' ? REFER_SUBSCRIPTION_MS / 1000 : 3600,
+    );
     this.#st.reply(
       now,
       m.status,

@@ -6,7 +6,7 @@ import { send } from '../send/send.js';
 import { Call } from './call.js';
 import { Fork, type Takeover } from './fork.js';
 import type { Leg } from './leg.js';
-import { callerLeg, hopsLeft } from './setup.js';
+import { callerLeg, hopsLeft, referredBy } from './setup.js';
 
 /** A party that talks already answers a re-INVITE by itself. */
 const PATIENCE_MS = 32_000;
@@ -42,7 +42,8 @@ export function takeOver(call: Call, leg: Leg, m: MessageView, now: Mono, tx: Tx
     maxForwards: hopsLeft(m),
     headers:
       ALLOW_LINE +
-      hide(m, { credentials: false, challenges: false, across: shard.m.identity.crossing(caller, callee) }),
+      hide(m, { credentials: false, challenges: false, across: shard.m.identity.crossing(caller, callee) }) +
+      referredBy(shard, call.identity, m),
     contact: callee.contact,
     contentType: SDP,
     body: anchored.body,
@@ -81,6 +82,7 @@ class Moving implements Takeover {
     call.shard.traces.note(call.ref, this.#callee.callId, this.#callee.id);
     old.transferredTo = call.ref;
     call.transferredFrom = old.ref;
+    call.shard.transfers.replaced++;
     old.end(now, 'replaced', undefined, tx);
   }
 

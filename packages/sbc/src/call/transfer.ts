@@ -117,7 +117,7 @@ export class Transfer extends Waiting implements Invitation, ClientUser {
     transfer.#call = call;
     transfer.#joining = leg.adopted(call, 'a', 'caller');
     old.transfer = transfer;
-    shard.transfers++;
+    shard.transfers.underWay++;
     shard.m.wheel.arm(transfer, now + REFER_SUBSCRIPTION_MS);
     o.notifier.progress(now, 100, tx);
     shard.aside.parse(request);
@@ -263,6 +263,7 @@ export class Transfer extends Waiting implements Invitation, ClientUser {
     call.renegotiated(now);
     this.#old.transferredTo = call.ref;
     this.#release();
+    shard.transfers.done++;
     shard.m.outbox.push({
       kind: 'call-transferred',
       ref: this.#old.ref,
@@ -310,6 +311,7 @@ export class Transfer extends Waiting implements Invitation, ClientUser {
     if (this.#state === 'joined' || this.#state === 'over') return;
     this.#state = 'over';
     this.#release();
+    this.#shard.transfers.failed++;
     this.#invite?.cancel(now, tx);
     this.#notifier.done(now, status, tx);
     const joining = this.#joining;
@@ -326,7 +328,7 @@ export class Transfer extends Waiting implements Invitation, ClientUser {
   }
 
   #release(): void {
-    this.#shard.transfers--;
+    this.#shard.transfers.underWay--;
     this.#shard.m.wheel.cancel(this);
     if (this.#old.transfer === this) this.#old.transfer = undefined;
   }

@@ -18,6 +18,7 @@ const AS_IS: readonly HeaderId[] = [
   H.event,
   H.allowEvents,
   H.subscriptionState,
+  H.referSub,
   H.expires,
   H.minExpires,
   H.retryAfter,
