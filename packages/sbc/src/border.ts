@@ -207,14 +207,18 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
     const { shard } = this;
     const { m } = inbound;
     const parsed = parse(inbound, text, this.#isFramed(inbound));
-    if (parsed.do !== 'pass') return this.#finish(inbound, parsed);
     const flow = shard.m.flows.find(inbound.via, inbound.peer, inbound.j);
+    if (parsed.do !== 'pass') {
+      if (flow !== undefined) shard.m.registrar.alg.broken(parsed.reason, flow);
+      return this.#finish(inbound, parsed);
+    }
     if (flow !== undefined) shard.m.registrar.seen(inbound.now, flow);
     inbound.flow = flow;
     if (!m.isRequest) {
       count(shard.replies, `${Math.floor(m.status / 100)}xx`);
       return onResponse(shard, inbound);
     }
+    if (m.method === 'INVITE' && flow !== undefined && m.bodyEnd > m.bodyStart) shard.m.registrar.alg.invite(m, flow);
     count(shard.requests, METHODS.has(m.method) ? m.method : 'other');
     const verdict = onRequest(shard, inbound);
     if (verdict !== 'absorbed') this.#finish(inbound, verdict);

@@ -7,7 +7,7 @@ import { registerTransferMetrics, type TransferCounts } from './call/metrics.js'
 import { registerPushMetrics } from './push/metrics.js';
 import type { Waker } from './push/waker.js';
 import type { RealmListener } from './realms.js';
-import { registerLeaseMetrics } from './registrar/metrics.js';
+import { registerAlgMetrics, registerLeaseMetrics } from './registrar/metrics.js';
 import type { Registrar } from './registrar/registrar.js';
 import type { Subscribers } from './subscribers.js';
 
@@ -99,6 +99,7 @@ export function registerMetrics(metrics: Metrics, s: MetricsSources): void {
     [NONE, s.store.waiting],
   ]);
   registerLeaseMetrics(metrics, s.registrar.leases);
+  registerAlgMetrics(metrics, s.registrar.alg);
   registerPushMetrics(metrics, s.waker);
   registerTransferMetrics(metrics, s.transfers);
   listenerMetrics(metrics, s);

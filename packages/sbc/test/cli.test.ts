@@ -149,7 +149,7 @@ t.test('subscribers, bindings, metrics, drain: the commands against a border tha
   const shown = await run(bindings, c, []);
   t.match(
     shown.out,
-    /^AOR +FROM +OVER +REALM +CONTACT +EXPIRES +KEEPALIVE +PHONE\ncarol@example\.org +127\.0\.0\.1:\d+ +udp +loop/,
+    /^AOR +FROM +OVER +REALM +CONTACT +EXPIRES +KEEPALIVE +ALG +PHONE\ncarol@example\.org +127\.0\.0\.1:\d+ +udp +loop/,
   );
   t.notMatch(shown.out, '\u001b', 'no escape sequence of a peer reaches the terminal');
   const json = JSON.parse((await run(bindings, c, [], { json: true })).out) as BindingFacts[];

@@ -498,7 +498,7 @@ export class Phone {
     return again;
   }
 
-  register(o: { headers?: string; contact?: string } = {}): this {
+  register(o: { headers?: string; contact?: string; callId?: string } = {}): this {
     this.ask({ method: 'REGISTER', uri: `sip:${this.domain}`, to: `<${this.aor}>`, ...o });
     this.next(200);
     return this;

@@ -2,6 +2,7 @@ import type { Endpoint, Reason } from '@drawbridge/core';
 import type { StreamFacts } from '@drawbridge/media-relay';
 import type { Transport } from '@drawbridge/sip';
 import type { DomainFacts } from '../locate/facts.js';
+import type { AlgKind } from '../registrar/alg.js';
 
 /** What the API says of one call; plain data. Times are ms since 1970. */
 export interface CallFacts {
@@ -47,6 +48,8 @@ export interface BindingFacts {
   readonly q: number;
   readonly expiresInS: number;
   readonly userAgent: string;
+  /** Damage that a router does to its messages, and what to do about it. */
+  readonly alg: readonly { readonly kind: AlgKind; readonly evidence: string; readonly advice: string }[];
   /** How the NAT mapping is kept open, and what is known of the NAT. */
   readonly keepalive:
     | {

@@ -4,6 +4,7 @@ import type { Border } from '../border.js';
 import type { Domains } from '../domains.js';
 import type { BorderAnswer, BorderEvent } from '../events.js';
 import type { Realms } from '../realms.js';
+import { algAdvice } from '../registrar/alg.js';
 import type { Binding } from '../registrar/binding.js';
 import type { Registrar } from '../registrar/registrar.js';
 import type { Store } from '../store/store.js';
@@ -88,6 +89,7 @@ function bindingFacts(m: SourcesModules, b: Binding): BindingFacts {
     q: b.q,
     expiresInS: Math.max(0, seconds(b.expires - monotonicNow())),
     userAgent: b.userAgent,
+    alg: b.alg.map(f => ({ ...f, advice: algAdvice(f.kind) })),
     keepalive:
       k === undefined
         ? undefined

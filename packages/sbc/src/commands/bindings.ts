@@ -14,7 +14,7 @@ export const bindings: Command = async c => {
   else {
     c.print(
       table(
-        ['AOR', 'FROM', 'OVER', 'REALM', 'CONTACT', 'EXPIRES', 'KEEPALIVE', 'PHONE'],
+        ['AOR', 'FROM', 'OVER', 'REALM', 'CONTACT', 'EXPIRES', 'KEEPALIVE', 'ALG', 'PHONE'],
         list.map(b => [
           b.aor,
           formatEndpoint(b.peer),
@@ -23,10 +23,12 @@ export const bindings: Command = async c => {
           b.contact,
           clock(b.expiresInS * 1000),
           keepalive(b),
+          b.alg.length === 0 ? '-' : b.alg.map(f => f.kind).join(', '),
           b.userAgent,
         ]),
       ),
     );
+    for (const b of list) for (const f of b.alg) c.print(`${b.aor}: ${f.kind} (${f.evidence}). ${f.advice}`);
   }
   return 0;
 };

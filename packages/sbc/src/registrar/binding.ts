@@ -1,5 +1,6 @@
 import { type Mono, own, Waiting } from '@drawbridge/core';
 import type { Flow } from '@drawbridge/sip';
+import { type AlgFinding, NO_FINDINGS } from './alg.js';
 import type { Lease } from './lease.js';
 
 /**
@@ -34,6 +35,10 @@ export class Binding extends Waiting {
   userAgent: string;
   /** What the upstream has granted, while the phone refreshes with us. */
   lease: Lease | undefined;
+  /** Its Via has asked for the source port. */
+  rport = false;
+  /** Damage that a router does to its messages, as found so far. */
+  alg: readonly AlgFinding[] = NO_FINDINGS;
   readonly #gone: (now: Mono, b: Binding) => void;
 
   constructor(made: BindingFields, onExpiry: (now: Mono, b: Binding) => void) {

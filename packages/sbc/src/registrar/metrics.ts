@@ -1,4 +1,5 @@
 import type { Metrics } from '@drawbridge/service';
+import { ALG_KINDS, type AlgWatch } from './alg.js';
 import type { Leases } from './lease.js';
 
 const NONE = {};
@@ -18,4 +19,14 @@ export function registerLeaseMetrics(metrics: Metrics, leases: Leases): void {
   metrics.gaugeFrom('drawbridge_bindings_in_grace', 'Registered contacts whose upstream does not answer', [], () => [
     [NONE, leases.inGrace],
   ]);
+}
+
+/** Damage by routers: one series per kind, from the start. */
+export function registerAlgMetrics(metrics: Metrics, alg: AlgWatch): void {
+  metrics.counterFrom(
+    'drawbridge_alg_findings_total',
+    'Registrations on which a SIP ALG was found out, by what it did',
+    ['kind'],
+    () => ALG_KINDS.map(kind => [{ kind }, alg.counts.get(kind) ?? 0] as const),
+  );
 }

@@ -8,6 +8,7 @@ import { pushLines } from '../push/contact.js';
 import type { Waker } from '../push/waker.js';
 import type { Realms } from '../realms.js';
 import type { StoreWrite } from '../store/store.js';
+import { AlgWatch } from './alg.js';
 import type { Binding } from './binding.js';
 import { type BindingEvent, Bindings } from './bindings.js';
 import { Gruus } from './gruu.js';
@@ -47,6 +48,7 @@ export class Registrar {
   /** User parts of our Path: which flow a request from an upstream shall take. */
   readonly tokens: FlowTokens;
   readonly gruus: Gruus;
+  readonly alg: AlgWatch;
   readonly #o: RegistrarOptions;
   readonly #m: RegistrarModules;
   readonly #upstream: UpstreamRegistrar;
@@ -68,9 +70,11 @@ export class Registrar {
         // An upstream's 200 is what proves its subscribers.
         if (e.kind !== 'binding-ended') modules.flows.vouch(e.binding.flow.via);
         if (e.kind === 'binding-ended' && e.binding.lease !== undefined) this.leases.settled(now, e.binding);
+        if (e.kind !== 'binding-ended') this.alg.bound(e.binding);
         if (e.kind !== 'binding-refreshed') modules.onEvent(now, e);
       },
     });
+    this.alg = new AlgWatch(this.bindings, uri => modules.domains.address(uri)?.aor);
     this.tokens = new FlowTokens(options.secret, modules);
     this.gruus = new Gruus(options.secret, modules.random);
     this.#upstream = new UpstreamRegistrar(options, modules, this.bindings, this.leases, this.tokens);
@@ -78,6 +82,7 @@ export class Registrar {
 
   /** A REGISTER that passed authentication, its server transaction open: answered through `st`, now, after the commit or after the upstream's reply. */
   register(inbound: Inbound, domain: Domain, st: ServerTransaction): void {
+    if (!inbound.trustedEdge) this.alg.register(inbound.m, st.flow);
     const { waker } = this.#m;
     const push = waker === undefined ? '' : pushLines(inbound.m, waker.providers);
     if (push === undefined) return st.reply(inbound.now, 555, { reason: 'push-unsupported' }, inbound.tx);
