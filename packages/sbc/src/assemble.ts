@@ -45,7 +45,7 @@ export interface Parts {
   /** Far end of a stream. */
   peerOf(via: Via): Endpoint | undefined;
   /** The stream listener of a listener or stream. */
-  streams?(via: Via): StreamListener | undefined;
+  streams?(via: Via): Pick<StreamListener, 'namesOf' | 'isDialled' | 'expect' | 'vouch'> | undefined;
 }
 
 export interface Keys {

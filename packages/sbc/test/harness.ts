@@ -33,7 +33,7 @@ import {
   type Transactions,
 } from '@drawbridge/sip';
 import type { Answer, Question } from '../src/asks.js';
-import { assemble } from '../src/assemble.js';
+import { assemble, type Parts } from '../src/assemble.js';
 import type { Border } from '../src/border.js';
 import { type Config, configSchema, freezeConfig } from '../src/config.js';
 import { Domains } from '../src/domains.js';
@@ -105,7 +105,7 @@ export class BorderWorld {
   readonly config: Config;
   readonly counts = new ReasonCounts();
   readonly random = seededRandom(7);
-  readonly realms = new Realms(REALMS, LISTENERS);
+  readonly realms: Realms;
   readonly flows: FlowTable;
   readonly transactions: Transactions;
   readonly domains: Domains;
@@ -143,11 +143,15 @@ export class BorderWorld {
       config?: object;
       relay?: Partial<MediaRelayOptions>;
       next?: readonly string[];
+      /** Further sockets, behind the four that are always there. */
+      listeners?: readonly OpenedListener[];
+      streams?: Parts['streams'];
       /** What sees every message, made from the world's own. */
       taps?: (own: Tap, modules: { realms: Realms; callerOf(callId: string): string | undefined }) => Tap;
     } = {},
   ) {
     this.config = freezeConfig(configSchema.parse(o.config ?? {}));
+    this.realms = new Realms(REALMS, [...LISTENERS, ...(o.listeners ?? [])]);
     this.traces = new Traces({ wall: () => 1_700_000_000_000 + this.now, realms: this.realms });
     const core = this.realms.listener(CORE_UDP);
     this.domains = new Domains(
@@ -209,6 +213,7 @@ export class BorderWorld {
       now: this.now,
       wall: () => 1_700_000_000_000 + this.now,
       peerOf: via => this.#streams.get(via),
+      ...(o.streams === undefined ? {} : { streams: o.streams }),
     });
     this.border = made.border;
     this.flows = made.flows;
@@ -222,7 +227,7 @@ export class BorderWorld {
         const phone = this.phones.get(key(via, w.peer));
         if (phone === undefined) this.lost.push(w);
         else {
-          if (this.realms.listener(via).transport === 'tcp' && via <= LISTENER_MASK) this.#dial(phone, via, w.peer);
+          if (this.realms.listener(via).transport !== 'udp' && via <= LISTENER_MASK) this.#dial(phone, via, w.peer);
           phone.hear(text);
         }
         return true;

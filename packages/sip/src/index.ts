@@ -34,6 +34,7 @@ export * from './message/splice.js';
 export * from './message/unfold.js';
 export * from './message/view.js';
 export * from './offer-answer/offer-answer.js';
+export * from './shell/certificate-files.js';
 export * from './shell/dns.js';
 export * from './shell/stream-listener.js';
 export * from './shell/stream-options.js';

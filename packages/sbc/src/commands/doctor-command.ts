@@ -33,6 +33,9 @@ export const doctorCommand: Command = async c => {
     tcp: of(false),
     relayPorts: c.config.media.ports,
     folder: dirname(c.config.store.path),
+    certificates: Object.entries(c.config.realms === 'auto' ? {} : c.config.realms).flatMap(([realm, { tls }]) =>
+      tls === undefined ? [] : [{ realm, paths: tls }],
+    ),
     extra: running?.domains.flatMap(hopChecks) ?? [],
   });
   if (c.json) c.print(JSON.stringify({ ...report, running: running !== undefined }));

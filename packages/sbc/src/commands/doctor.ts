@@ -3,7 +3,9 @@ import { createServer } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Endpoint, formatEndpoint } from '@drawbridge/core';
+import { CertificateFiles, type CertificatePaths } from '@drawbridge/sip';
 import { openUdp, type Probe, probe, SocketError } from 'node-dgram-raw';
+import { expiryWarning } from '../transports/expiry.js';
 
 export interface DoctorOptions {
   /** Where SIP will listen; each is tried. */
@@ -15,6 +17,8 @@ export interface DoctorOptions {
   readonly folder: string;
   /** What a running border says of itself. */
   readonly extra?: readonly Check[];
+  /** Of the realms that have one. */
+  readonly certificates?: readonly { readonly realm: string; readonly paths: CertificatePaths }[];
 }
 
 export interface DoctorReport {
@@ -34,6 +38,7 @@ export async function doctor(o: DoctorOptions): Promise<DoctorReport> {
     nodeVersion(),
     ...(await Promise.all(o.udp.map(freeUdp))),
     ...(await Promise.all(o.tcp.map(freeTcp))),
+    ...(await Promise.all((o.certificates ?? []).map(certificate))),
     diskSpace(o.folder),
     clock(),
     capabilities(),
@@ -95,6 +100,20 @@ function freeTcp(at: Endpoint): Promise<Check> {
       server.close(() => done(check(name, true, 'free', '', true)));
     });
   });
+}
+
+/** Whether a realm's certificate can be used, and for how long yet. */
+async function certificate({ realm, paths }: NonNullable<DoctorOptions['certificates']>[number]): Promise<Check> {
+  const name = `certificate of ${realm}`;
+  try {
+    const nothing = (): void => {};
+    const files = await CertificateFiles.open(paths, { wall: Date.now, onRenewed: nothing, onRefused: nothing });
+    const warning = expiryWarning(realm, paths.certificate, files.expiresAt, Date.now());
+    const until = `valid until ${new Date(files.expiresAt).toISOString().slice(0, 10)}`;
+    return check(name, warning === undefined, until, warning ?? '');
+  } catch (error) {
+    return check(name, false, (error as Error).message, `correct ${paths.certificate} and ${paths.key}`, true);
+  }
 }
 
 function remedyOf(error: unknown): string {

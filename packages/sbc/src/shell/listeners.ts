@@ -91,12 +91,12 @@ async function openOne(
     address: l.bind.address,
     port: l.bind.port,
     transport: l.transport,
-    tls: certificate === undefined ? undefined : { ...certificate.tls, material: certificate.material },
+    tls: certificate === undefined ? undefined : { ...certificate.tls, material: certificate.files.material },
     maxStreams: limits.streams,
     maxPerAddress: limits.streamsPerAddress,
     maxPerNetwork: limits.streamsPerNetwork,
     authenticateMs: limits.authenticateWithin,
   });
-  certificate?.use(material => stream.renew(material));
+  certificate?.files.use(material => stream.renew(material));
   return { listener: stream, udp: undefined, stream, port: stream.local.port };
 }

@@ -1,16 +1,11 @@
 import type { Metrics } from '@drawbridge/service';
-import type { StreamCounters, StreamListener } from '@drawbridge/sip';
+import type { CertificateFiles, StreamCounters, StreamListener } from '@drawbridge/sip';
 import type { RealmListener } from '../realms.js';
 
 export interface TransportSources {
   readonly listeners: readonly RealmListener[];
   readonly streams: readonly (StreamListener | undefined)[];
-  readonly certificates: readonly {
-    readonly realm: string;
-    readonly expiresAt: number;
-    readonly renewed: number;
-    readonly refused: number;
-  }[];
+  readonly certificates: readonly { readonly realm: string; readonly files: CertificateFiles }[];
   wall(): number;
 }
 
@@ -40,7 +35,7 @@ export function registerTransports(metrics: Metrics, s: TransportSources): void 
     'drawbridge_tls_certificate_expiry_seconds',
     'Seconds until the certificate expires, negative afterwards',
     ['realm'],
-    () => s.certificates.map(c => [{ realm: c.realm }, Math.round((c.expiresAt - s.wall()) / 1000)] as const),
+    () => s.certificates.map(c => [{ realm: c.realm }, Math.round((c.files.expiresAt - s.wall()) / 1000)] as const),
   );
   metrics.counterFrom(
     'drawbridge_tls_certificate_reloads_total',
@@ -50,8 +45,8 @@ export function registerTransports(metrics: Metrics, s: TransportSources): void 
       s.certificates.flatMap(
         c =>
           [
-            [{ realm: c.realm, result: 'taken' }, c.renewed],
-            [{ realm: c.realm, result: 'refused' }, c.refused],
+            [{ realm: c.realm, result: 'taken' }, c.files.renewed],
+            [{ realm: c.realm, result: 'refused' }, c.files.refused],
           ] as const,
       ),
   );
