@@ -5,7 +5,7 @@ import { Asks } from './asks.js';
 import { Authenticator } from './authenticate/authenticator.js';
 import { Border } from './border.js';
 import type { Config } from './config.js';
-import { targetOfBinding } from './decide/decide.js';
+import { targetOfBinding } from './decide/places.js';
 import type { Domain, Domains } from './domains.js';
 import { Outbox } from './events.js';
 import { IdentityPolicy } from './identity/policy.js';
@@ -14,9 +14,12 @@ import { Locator } from './locate/locator.js';
 import { Waker } from './push/waker.js';
 import type { Realms } from './realms.js';
 import { Registrar } from './registrar/registrar.js';
+import { Routing } from './route/routing.js';
 import type { Subscribers } from './subscribers.js';
 import type { Traces } from './trace.js';
 import { wayBack } from './transports/way-back.js';
+import { NO_TRUNK_PARTS, type TrunkParts, Trunks } from './trunk/trunks.js';
+import { TrunkWatch } from './trunk/watch.js';
 
 const STORE_DEADLINE_MS = 5000;
 /** Commits that may wait for the store at once. */
@@ -39,6 +42,8 @@ export interface Parts {
   /** Sees every message: the traces, and whoever else the configuration names. */
   readonly tap: Tap;
   readonly keys: Keys;
+  /** Secrets and files that trunks and routes name. */
+  readonly trunks?: TrunkParts;
   readonly now: Mono;
   /** ms since 1970. */
   wall(): number;
@@ -65,6 +70,9 @@ export interface Assembled {
   /** Absent without push providers. */
   readonly waker: Waker | undefined;
   readonly locator: Locator;
+  readonly trunks: Trunks;
+  readonly routing: Routing;
+  readonly watch: TrunkWatch;
 }
 
 /** The pure part of the composition: one shard and all it stands on, on one wheel. Tests put it between wires that are arrays. */
@@ -137,11 +145,18 @@ export function assemble(config: Config, parts: Parts): Assembled {
       waker,
     },
   );
+  const outside = parts.trunks ?? NO_TRUNK_PARTS;
+  const trunks = new Trunks(config.trunks, outside, {
+    realms,
+    random,
+    onChange: (at, t, hop, up) => outbox.push({ kind: 'trunk-hop', at, trunk: t.name, hop, up }),
+  });
+  const routing = new Routing(config, { trunks, random, wall, files: outside.prefixes });
   const digests = new Digests(config, parts.keys.nonce, { random, wall });
   const identity = new IdentityPolicy(config, domains);
   const authenticator = new Authenticator(
     { auth: config.auth, methods: config.methods },
-    { digestOf: d => digests.of(d), domains, registrar, subscribers, identity },
+    { digestOf: d => digests.of(d), domains, registrar, subscribers, identity, trunks, routing },
   );
   const border: Border = new Border(
     { calls: config.calls, methods: config.methods, key: parts.keys.tag, index: 0 },
@@ -152,6 +167,8 @@ export function assemble(config: Config, parts: Parts): Assembled {
       transactions,
       wheel,
       registrar,
+      trunks,
+      routing,
       authenticator,
       subscribers,
       identity,
@@ -167,7 +184,9 @@ export function assemble(config: Config, parts: Parts): Assembled {
     },
     traces,
   );
-  return { border, flows, transactions, registrar, digests, locator, waker };
+  for (const list of trunks.hopLists) locator.keep(parts.now, list);
+  const watch = new TrunkWatch(trunks, { transactions, flows, wheel, random, outbox }, parts.now);
+  return { border, flows, transactions, registrar, digests, locator, waker, trunks, routing, watch };
 }
 
 /** One digest server per set of algorithms, all with the same keys: most borders need exactly one. */

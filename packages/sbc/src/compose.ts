@@ -46,6 +46,8 @@ import type { StoreRecord } from './store/store.js';
 import { SUBSCRIBER_PREFIX, Subscribers, subscriberWrite } from './subscribers.js';
 import { Traces } from './trace.js';
 import { registerTransports } from './transports/metrics.js';
+import { registerTrunkMetrics } from './trunk/metrics.js';
+import { readTrunkParts } from './trunk/shell/outside.js';
 import { makeDomains } from './upstreams.js';
 import { VERSION } from './version.js';
 
@@ -158,9 +160,10 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
     });
     closing.push(() => relay.close());
 
+    const trunkParts = await readTrunkParts(config);
     const traces = new Traces({ wall: wallNow, realms });
     const mirror = config.hep === undefined ? undefined : hepMirror(config.hep, realms, traces, closing);
-    const { border, flows, transactions, registrar, digests, locator, waker } = assemble(config, {
+    const assembled = assemble(config, {
       realms,
       domains,
       subscribers,
@@ -170,11 +173,13 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
       traces,
       tap: mirror === undefined ? traces : taps([traces, mirror]),
       keys: { names: derive(secret, 'names'), nonce: derive(secret, 'nonce'), tag: derive(secret, 'tag') },
+      trunks: trunkParts,
       now: monotonicNow(),
       wall: wallNow,
       peerOf: via => sockets.streams[via & 0xff]?.peerOf(via),
       streams: via => sockets.streams[via & 0xff],
     });
+    const { border, flows, transactions, registrar, digests, locator, waker, trunks, routing, watch } = assembled;
     late.border = border;
 
     // What happens to its events.
@@ -255,6 +260,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
     });
     registerHep(metrics, mirror);
     locateMetrics(metrics, locator, monotonicNow);
+    registerTrunkMetrics(metrics, trunks, routing);
     registerMetrics(metrics, {
       counts,
       requests: border.requests,
@@ -274,7 +280,18 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
       refused: () => driver.refused,
       faults: () => faults,
     });
-    const sources = adminSources({ border, driver, registrar, realms, domains, subscribers, store, status, drain });
+    const sources = adminSources({
+      border,
+      driver,
+      registrar,
+      realms,
+      domains,
+      subscribers,
+      trunks,
+      store,
+      status,
+      drain,
+    });
     let admin: Admin | undefined;
     try {
       admin = await startAdmin({ listen: config.admin.listen, metrics, health, routes: adminRoutes(sources) });
@@ -333,6 +350,12 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
             // BYEs get a moment to be answered.
             await untilZero(() => transactions.clientCount, { withinMs: 2000 });
           }
+          driver.run((now, tx) => {
+            transactions.use(tx);
+            watch.unregister(now);
+          });
+          // The provider's answer, and the challenge before it.
+          await untilZero(() => trunks.registeredCount, { withinMs: 2000 });
           clearInterval(rotation);
           await untilZero(() => writer.waiting, { withinMs: STORE_DEADLINE_MS });
           await driver.close();

@@ -10,7 +10,9 @@ import { identityConfig, realmHeaders } from './identity/config.js';
 import { dnsSection, nextHopUri } from './locate/config.js';
 import { pushSection } from './push/config.js';
 import { scaleSchema } from './registrar/config.js';
+import { checkRouting, routing } from './route/config.js';
 import { realmTls, sipPorts, tlsFault } from './transports/config.js';
+import { trunks } from './trunk/config.js';
 
 /** A duration with a default; the key may be missing. */
 const span = (fallback: string) => duration().prefault(fallback);
@@ -67,6 +69,8 @@ export const configSchema = z
     realms: z.union([z.literal('auto'), z.record(z.string().regex(/^[A-Za-z0-9_-]{1,32}$/), realm)]).default('auto'),
     /** Absent: one local domain named after the machine's primary address. */
     domains: z.record(z.string().regex(/^[A-Za-z0-9_.:[\]-]{1,253}$/), domain).optional(),
+    trunks,
+    ...routing,
     registrar: z
       .strictObject({
         minExpires: span('60s'),
@@ -105,6 +109,8 @@ export const configSchema = z
         forking: z.enum(['parallel', 'serial']).default('parallel'),
         transfer: transferSection,
         ...dialogKeys,
+        /** What a 3xx of a callee or trunk does: its contacts are rung, shown to the caller, or neither. */
+        redirect: z.enum(['recurse', 'pass', 'refuse']).default('refuse'),
         /** How long a drain waits for calls to end by themselves. */
         drainWithin: span('1h'),
       })
@@ -168,9 +174,13 @@ export const configSchema = z
       const fault = tlsFault(r);
       if (fault !== undefined) complain(['realms', name, ...fault.path], fault.message);
     }
+    const names = c.realms === 'auto' ? ['default', 'loopback'] : Object.keys(c.realms);
+    for (const [name, t] of Object.entries(c.trunks))
+      if (t.realm !== undefined && !names.includes(t.realm))
+        complain(['trunks', name, 'realm'], `expected one of the realms ${names.join(', ')}, found "${t.realm}"`);
+    checkRouting(c, complain);
     for (const [name, d] of Object.entries(c.domains ?? {})) {
       if (d.kind !== 'upstream' || d.realm === undefined) continue;
-      const names = c.realms === 'auto' ? ['default', 'loopback'] : Object.keys(c.realms);
       if (!names.includes(d.realm))
         complain(['domains', name, 'realm'], `expected one of the realms ${names.join(', ')}, found "${d.realm}"`);
     }

@@ -52,6 +52,11 @@ export class Domains {
     return this.#byHost.get(host) ?? this.#byHost.get(canonicalHost(host));
   }
 
+  /** Whether a host is an address of ours. */
+  isOwn(host: string): boolean {
+    return this.#realms.isOwn(host);
+  }
+
   /** What a URI addresses among our domains: the AoR is `user@domain`, user unescaped, in the domain's own spelling. */
   address(uri: string): Addressed | undefined {
     const u = parseUri(uri);

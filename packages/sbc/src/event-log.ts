@@ -43,6 +43,16 @@ export class EventLog {
           return this.#log.info({ peer, uri, hops, ...(why === '' ? {} : { why }) }, 'next hops');
         return this.#log.warn({ peer, uri, hops, why }, stale ? 'next hops as last known' : 'no next hop');
       }
+      case 'trunk-hop':
+        return this.#log[e.up ? 'info' : 'warn'](
+          { trunk: e.trunk, hop: e.hop },
+          e.up ? 'a hop of a trunk is back' : 'a hop of a trunk is down',
+        );
+      case 'trunk-registration':
+        return this.#log[e.registered ? 'info' : 'warn'](
+          { trunk: e.trunk, why: e.why },
+          e.registered ? 'registered with a trunk' : 'not registered with a trunk',
+        );
       case 'rejected':
         return this.#rejected(now, e);
       case 'call-ended':

@@ -79,6 +79,25 @@ export type CallEvent =
       readonly transferredFrom: string;
     });
 
+/** A next hop of a trunk went down or came back. */
+export interface TrunkHopEvent {
+  readonly kind: 'trunk-hop';
+  readonly at: Mono;
+  readonly trunk: string;
+  /** Transport, address and port. */
+  readonly hop: string;
+  readonly up: boolean;
+}
+
+/** A trunk's registration with its provider holds, or doesn't; `why` is a status or what happened instead. */
+export interface TrunkRegistrationEvent {
+  readonly kind: 'trunk-registration';
+  readonly at: Mono;
+  readonly trunk: string;
+  readonly registered: boolean;
+  readonly why: string;
+}
+
 /** A request that was refused before it became anything; rate-limited by whoever logs it. */
 export interface RejectedEvent {
   readonly kind: 'rejected';
@@ -110,6 +129,8 @@ export type BorderEvent =
   | PushEvent
   | CallEvent
   | RejectedEvent
+  | TrunkHopEvent
+  | TrunkRegistrationEvent
   | StoreQuestion
   | OutsideQuestion
   | BindingEvent

@@ -7,6 +7,8 @@ export type Identity =
   | { readonly kind: 'subscriber'; readonly user: string; readonly domain: string; readonly aor: string }
   /** Known by its address: the service behind an upstream domain. */
   | { readonly kind: 'peer'; readonly domain: string }
+  /** A configured trunk: known by its source address and transport, or by its certificate. */
+  | { readonly kind: 'trunk'; readonly trunk: string }
   | { readonly kind: 'none' };
 
 export const NOBODY: Identity = { kind: 'none' };

@@ -11,6 +11,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['doctor', async () => (await import('./commands/doctor-command.js')).doctorCommand],
   ['calls', async () => (await import('./commands/calls.js')).calls],
   ['bindings', async () => (await import('./commands/bindings.js')).bindings],
+  ['trunks', async () => (await import('./commands/trunks.js')).trunks],
   ['trace', async () => (await import('./commands/trace.js')).trace],
   ['subscribers', async () => (await import('./commands/subscribers.js')).subscribers],
   ['drain', async () => (await import('./commands/drain.js')).drain],

@@ -17,8 +17,10 @@ import type { Locator } from './locate/locator.js';
 import type { Waker } from './push/waker.js';
 import type { Realms } from './realms.js';
 import type { Registrar } from './registrar/registrar.js';
+import type { Routing } from './route/routing.js';
 import type { Subscribers } from './subscribers.js';
 import type { Traces } from './trace.js';
+import type { Trunks } from './trunk/trunks.js';
 
 /** STUN answers per prefix and window. */
 const PONGS = 50;
@@ -40,6 +42,8 @@ export interface ShardModules {
   readonly transactions: Transactions;
   readonly wheel: TimerWheel;
   readonly registrar: Registrar;
+  readonly trunks: Trunks;
+  readonly routing: Routing;
   readonly authenticator: Authenticator;
   readonly subscribers: Subscribers;
   readonly identity: IdentityPolicy;

@@ -34,9 +34,11 @@ import { HopList } from '../src/locate/hop-list.js';
 import { type OpenedListener, Realms } from '../src/realms.js';
 import type { BindingEvent } from '../src/registrar/bindings.js';
 import { Registrar } from '../src/registrar/registrar.js';
+import { Routing } from '../src/route/routing.js';
 import { MemoryStore } from '../src/store/memory.js';
 import type { StoreWrite } from '../src/store/store.js';
 import { Subscribers, subscriberWrite } from '../src/subscribers.js';
+import { NO_TRUNK_PARTS, Trunks } from '../src/trunk/trunks.js';
 
 export interface Sent {
   readonly at: Mono;
@@ -184,6 +186,9 @@ export class World {
       },
       { random: this.random, wall: () => this.epoch + this.now },
     );
+    const { realms, random } = this;
+    const trunks = new Trunks(this.config.trunks, NO_TRUNK_PARTS, { realms, random, onChange() {} });
+    const routing = new Routing(this.config, { trunks, random, wall: () => this.epoch + this.now, files: new Map() });
     this.authenticator = new Authenticator(
       { auth: this.config.auth, methods: this.config.methods },
       {
@@ -192,6 +197,8 @@ export class World {
         registrar: this.registrar,
         subscribers: this.subscribers,
         identity: new IdentityPolicy(this.config, this.domains),
+        trunks,
+        routing,
       },
     );
     this.#tx = {

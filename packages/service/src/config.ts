@@ -39,6 +39,9 @@ export type ConfigResult<T> =
 
 type Path = readonly (string | number)[];
 
+/** Keys whose values no complaint repeats. */
+const SECRETS = /^(?:password|secret|token)$/i;
+
 /**
  * Reads YAML 1.2 into what `schema` makes of it, frozen. Everything wrong is reported at once, in the order of the
  * lines. A key that the schema doesn't know is a problem even where the schema would strip it.
@@ -65,7 +68,7 @@ export function loadConfig<S extends z.ZodType>(schema: S, source: ConfigSource)
   for (const { path, keys } of unknownKeys(schema, given)) {
     for (const key of Object.keys(at(given, path) ?? {})) {
       if (keys.includes(key)) continue;
-      complain(offsetOf(doc, [...path, key], 'key'), [...path, key], 'is not a key here', near(key, keys));
+      complain(offsetOf(doc, [...path, key], 'key'), [...path, key], 'is not a key here', nearest(key, keys));
     }
   }
   const parsed = schema.safeParse(given);
@@ -145,15 +148,16 @@ function report(
       offsetOf(doc, path, 'value'),
       path,
       `${what}; expected ${listed(kinds)}`,
-      near(String(found), kinds),
+      nearest(String(found), kinds),
     );
   }
   const expected = wanted(issue);
   if (found === undefined && path.length > 0)
     return complain(offsetOf(doc, path, 'key'), path, `is missing; ${expected}`);
   const choices = issue.code === 'invalid_value' ? issue.values.map(String) : [];
-  const nearest = typeof found === 'string' ? near(found, choices) : undefined;
-  complain(offsetOf(doc, path, 'value'), path, `${shown(found)}; ${expected}`, nearest);
+  const hint = typeof found === 'string' ? nearest(found, choices) : undefined;
+  const what = typeof key === 'string' && SECRETS.test(key) ? 'is not right' : shown(found);
+  complain(offsetOf(doc, path, 'value'), path, `${what}; ${expected}`, hint);
 }
 
 /** A schema's own words (`{ error: 'a host name' }`, with or without "expected") win over ours. */
@@ -236,8 +240,8 @@ function startsLower(sentence: string): string {
   return sentence.charAt(0).toLowerCase() + sentence.slice(1);
 }
 
-/** A third of the letters may be wrong, two at least. */
-function near(given: string, choices: readonly string[]): string | undefined {
+/** What is near enough to be what was meant: a third of the letters may be wrong, two at least. */
+export function nearest(given: string, choices: readonly string[]): string | undefined {
   if (choices.length === 0) return undefined;
   const lower = given.toLowerCase();
   const best = closest(

@@ -1,6 +1,7 @@
 import { Hono } from 'hono';
 import * as z from 'zod';
 import type { NewSubscriber } from '../subscribers.js';
+import type { TrunkFacts } from '../trunk/facts.js';
 import type { BindingFacts, CallFacts, StatusFacts, TraceMessage } from './facts.js';
 
 /** What the API shows and may do; the composition root wires it to the running border. */
@@ -12,6 +13,7 @@ export interface AdminSources {
   /** False: no such call. */
   hangUp(id: string): boolean;
   bindings(): readonly BindingFacts[];
+  trunks(): readonly TrunkFacts[];
   subscribers(): readonly { readonly user: string; readonly domain: string; readonly algorithms: readonly string[] }[];
   /** Problems by position, none when all were stored. All or nothing. */
   addSubscribers(list: readonly NewSubscriber[]): Promise<readonly string[]>;
@@ -49,6 +51,7 @@ export function adminRoutes(s: AdminSources): Hono {
     s.hangUp(c.req.param('id')) ? c.json({ ended: c.req.param('id') }) : c.json({ error: 'no such call' }, 404),
   );
   api.get('/bindings', c => c.json(s.bindings()));
+  api.get('/trunks', c => c.json(s.trunks()));
   api.get('/subscribers', c => c.json(s.subscribers()));
   api.post('/subscribers', async c => {
     // A browser sends forms and plain text across origins without asking; JSON it must ask for.

@@ -15,6 +15,8 @@ import {
   subscriberProblem,
   subscriberWrite,
 } from '../subscribers.js';
+import { trunkFacts } from '../trunk/facts.js';
+import type { Trunks } from '../trunk/trunks.js';
 import type { AdminSources } from './api.js';
 import type { BindingFacts, StatusFacts } from './facts.js';
 
@@ -25,6 +27,7 @@ export interface SourcesModules {
   readonly realms: Realms;
   readonly domains: Domains;
   readonly subscribers: Subscribers;
+  readonly trunks: Trunks;
   readonly store: Store;
   status(): StatusFacts;
   drain(): void;
@@ -45,6 +48,7 @@ export function adminSources(m: SourcesModules): AdminSources {
       });
       return found;
     },
+    trunks: () => trunkFacts(m.trunks, monotonicNow()),
     bindings: () => [...m.registrar.bindings.all()].map(b => bindingFacts(m, b)),
     subscribers: () =>
       m.subscribers.list().map(s => ({ user: s.user, domain: s.domain, algorithms: Object.keys(s.credentials.ha1) })),

@@ -5,7 +5,9 @@ import type { Addressed, Domain, Domains, LocalDomain, UpstreamDomain } from '..
 import type { IdentityPolicy } from '../identity/policy.js';
 import { type Identity, type Inbound, NOBODY, targetOf } from '../inbound.js';
 import type { Registrar } from '../registrar/registrar.js';
+import type { Routing } from '../route/routing.js';
 import type { Subscribers } from '../subscribers.js';
+import type { Trunks } from '../trunk/trunks.js';
 
 export interface AuthenticatorModules {
   /** One per set of algorithms, since domains may offer different ones. */
@@ -14,6 +16,8 @@ export interface AuthenticatorModules {
   readonly registrar: Registrar;
   readonly subscribers: Subscribers;
   readonly identity: IdentityPolicy;
+  readonly trunks: Trunks;
+  readonly routing: Routing;
 }
 
 export interface AuthenticatorOptions {
@@ -58,7 +62,12 @@ export class Authenticator {
       inbound.identity = { kind: 'peer', domain: upstream.name };
       return PASS;
     }
-    if (policy === 'anyone') return PASS;
+    const trunk = this.#m.trunks.peer(via, peer, j);
+    if (trunk !== undefined) {
+      inbound.identity = { kind: 'trunk', trunk: trunk.name };
+      return PASS;
+    }
+    if (policy === 'anyone' || this.#urgent(inbound)) return PASS;
     return this.#caller(inbound);
   }
 
@@ -74,6 +83,8 @@ export class Authenticator {
     if (flow.peer.sameAddress(flow.j, peer, j)) return PASS;
     if (identity.kind === 'peer')
       return this.#m.domains.isPeerOf(identity.domain, via, peer, j) ? PASS : reply(403, 'wrong-source');
+    if (identity.kind === 'trunk')
+      return this.#m.trunks.isPeerOf(identity.trunk, via, peer, j) ? PASS : reply(403, 'wrong-source');
     if (identity.kind === 'none') return reply(403, 'wrong-source');
     const domain = this.#m.domains.lookup(identity.domain);
     // An upstream's subscriber has no password here: it moves by registering from where it went.
@@ -109,6 +120,14 @@ export class Authenticator {
       return PASS;
     }
     return reply(401, 'unproven-budget', digest.challenge('www', realm, peer, j, !seen.ok && seen.stale));
+  }
+
+  /** An emergency call where the configuration lets everybody make one. */
+  #urgent(inbound: Inbound): boolean {
+    const { routing, domains } = this.#m;
+    if (routing.o.emergency?.unauthenticated !== true || inbound.m.method !== 'INVITE') return false;
+    const own = (host: string): boolean => domains.lookup(host) !== undefined || domains.isOwn(host);
+    return routing.emergencyNumber(inbound.m.uri, targetOf(inbound), own) !== undefined;
   }
 
   /** Whoever starts a call or sends a message says in From who he is, and proves it. */

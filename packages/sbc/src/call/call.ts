@@ -1,7 +1,7 @@
 import { type Masked, type Mono, type Reason, type Tx, Waiting } from '@drawbridge/core';
 import type { MediaSession, StreamFacts } from '@drawbridge/media-relay';
 import { headerLine, type MessageView, type ServerTransaction, type ServerUser } from '@drawbridge/sip';
-import type { LateTargets, Onward, Target } from '../decide/plan.js';
+import type { Keeper, LateTargets, Onward, Target } from '../decide/plan.js';
 import type { Side } from '../events.js';
 import type { Identity } from '../inbound.js';
 import { send } from '../send/send.js';
@@ -55,6 +55,10 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   readonly onward: Onward | undefined;
   /** The caller's leg, while the call is over and its ACK isn't there yet. */
   #unacked: Leg | undefined = undefined;
+  /** The trunk it came from counts it. */
+  readonly keeper: Keeper | undefined;
+  /** Contacts of redirections that it has followed. */
+  readonly redirects = new Set<string>();
   /** More targets may still come. */
   #late = false;
   /** The caller's own. */
@@ -113,6 +117,8 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     this.options = made.options;
     this.onward = made.onward;
     this.callId = made.callId;
+    this.keeper = shard.m.trunks.keeperOf(made.party);
+    this.keeper?.legMade();
   }
 
   /** The leg toward the caller: the winner's, or before that any fork's. */
@@ -280,6 +286,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     for (const fork of this.forks) fork.leave();
     this.forks = [];
     shard.calls.delete(this.ref);
+    this.keeper?.legGone();
     this.invite.callEnded?.(now, this.shard.m.transactions.tx);
     if (this.identity.kind === 'subscriber') countDown(shard.perSubscriber, this.identity.aor);
     shard.m.outbox.push({

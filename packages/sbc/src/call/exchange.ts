@@ -133,7 +133,11 @@ export class Exchange implements ClientUser {
       to.inviteSeq = dialog.localSeq;
       to.ack = '';
     }
-    this.#ct = send(shard, now, to, { method, text, branch, user: this, timerC: 181_000 }, tx);
+    const replaced = (ct: ClientTransaction): void => {
+      if (to.inviteOut === this.#ct) to.inviteOut = ct;
+      this.#ct = ct;
+    };
+    this.#ct = send(shard, now, to, { method, text, branch, user: this, timerC: 181_000, replaced }, tx);
     if (this.#ct === undefined) return this.#failed(now, 503, 'transaction-limit', '', tx);
     if (method === 'INVITE') to.inviteOut = this.#ct;
   }

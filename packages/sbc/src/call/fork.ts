@@ -11,6 +11,7 @@ import {
 import { anchor, type Given, isAnchored, NO_BODY } from '../anchor/anchor.js';
 import type { Target } from '../decide/plan.js';
 import { ALLOW_LINE, hide, type Trust } from '../hide/hide.js';
+import { redirected, ringRedirected } from '../route/redirect.js';
 import { sendAck } from '../send/send.js';
 import type { Call } from './call.js';
 import { mint } from './identifier.js';
@@ -56,6 +57,8 @@ export class Fork implements ClientUser {
   invite: ClientTransaction | undefined = undefined;
   /** Where the INVITE goes instead when this callee can't be reached. */
   otherwise: Target | undefined = undefined;
+  /** ms until silence of the callee counts as failure. */
+  timeoutMs: number | undefined = undefined;
   /** What our INVITE offers, until the call is answered; '' when the callee owes the offer. */
   offer: Given = NO_BODY;
   /** The answer in a reliable response that the caller was only shown: its 2xx repeats it. */
@@ -257,6 +260,7 @@ export class Fork implements ClientUser {
     if (passesOver(m.status, this.callee.hops) && this.#elsewhere(now, tx)) return;
     if (m.status === 421 && this.#withReliable(now, m, tx)) return;
     if (m.status === 422 && this.#withLonger(now, m, tx)) return;
+    if (m.status < 400 && this.#redirected(now, m, tx)) return;
     const trust = this.#trust();
     const status = statusAcross(m.status, trust.challenges);
     this.callee.oa.note('in', 'non-2xx', false);
@@ -300,6 +304,18 @@ export class Fork implements ClientUser {
     trunk.invite?.cancel(now, tx);
     trunk.#gone(now, { status, headers: '' }, tx);
     trunk.#cancelled = true;
+  }
+
+  /** A 3xx that policy follows, or shows to the caller. */
+  #redirected(now: Mono, m: MessageView, tx: Tx): boolean {
+    const { call } = this;
+    if (call.state !== 'setup' || this.#cancelled || this.takeover !== undefined) return false;
+    const to = redirected(call.shard, call, this.callee, m, now);
+    if (to === undefined) return false;
+    this.callee.oa.note('in', 'non-2xx', false);
+    if (to.do === 'ring') ringRedirected(call, to.targets, now, tx);
+    this.#gone(now, to.do === 'ring' ? { status: 480, headers: '' } : { status: 302, headers: to.headers }, tx);
+    return true;
   }
 
   #gone(now: Mono, f: { status: number; headers: string }, tx: Tx): void {

@@ -42,6 +42,7 @@ export function authoriseFlow(shard: Shard, inbound: Inbound, leg: Leg): Verdict
 
 function fromLeg(shard: Shard, { via, peer, j }: Inbound, { flow, identity }: Leg): boolean {
   if (flow.peer.sameAddress(flow.j, peer, j)) return true;
+  if (identity.kind === 'trunk') return shard.m.trunks.isPeerOf(identity.trunk, via, peer, j);
   return identity.kind === 'peer' && shard.m.domains.isPeerOf(identity.domain, via, peer, j);
 }
 

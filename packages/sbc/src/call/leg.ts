@@ -8,6 +8,7 @@ import {
   OfferAnswer,
   type ReplyParts,
 } from '@drawbridge/sip';
+import type { Keeper } from '../decide/plan.js';
 import type { Identity } from '../inbound.js';
 import type { HopList } from '../locate/hop-list.js';
 import type { RealmListener } from '../realms.js';
@@ -55,6 +56,8 @@ export interface LegFields {
   readonly hops?: HopList | undefined;
   /** Its dialog was set up by a `sips:` URI. */
   readonly sips?: boolean | undefined;
+  /** Set on a leg to or from a trunk. */
+  readonly keeper?: Keeper | undefined;
 }
 
 /**
@@ -72,6 +75,7 @@ export class Leg {
   readonly upstream: string | undefined;
   readonly hops: HopList | undefined;
   readonly sips: boolean;
+  readonly keeper: Keeper | undefined;
   flow: Flow;
   dialog: Dialog | undefined = undefined;
   oa = new OfferAnswer();
@@ -108,6 +112,8 @@ export class Leg {
   allowsUpdate = false;
   /** Fingerprint of the peer's last description, 0 before the first. */
   said = 0;
+  /** The credentials its last INVITE got through with, '' without: the ACK carries them too. */
+  credential = '';
   /** Another dialog that one INVITE of ours made, further downstream: it shares our tag. */
   twin: Leg | undefined = undefined;
   #joined = false;
@@ -124,15 +130,30 @@ export class Leg {
     this.upstream = f.upstream;
     this.hops = f.hops;
     this.sips = f.sips === true;
+    this.keeper = f.keeper;
   }
 
   /** A leg to or from the same peer, for another dialog that the same INVITE made. */
   branch(localTag: string): Leg {
-    const { id, role, call: owner, listener, flow, identity, callId, upstream, hops, sips } = this;
-    const leg = new Leg({ id, role, owner, listener, flow, identity, callId, localTag, upstream, hops, sips });
+    const { id, role, call: owner, listener, flow, identity, callId, upstream, hops, sips, keeper } = this;
+    const leg = new Leg({
+      id,
+      role,
+      owner,
+      listener,
+      flow,
+      identity,
+      callId,
+      localTag,
+      upstream,
+      hops,
+      sips,
+      keeper,
+    });
     leg.inviteIn = this.inviteIn;
     leg.inviteSeq = this.inviteSeq;
     leg.offers100rel = this.offers100rel;
+    leg.credential = this.credential;
     return leg;
   }
 
@@ -176,6 +197,7 @@ export class Leg {
     this.twin = shard.legs.get(this.localTag);
     shard.legs.set(this.localTag, this);
     shard.m.flows.hold(this.flow);
+    this.keeper?.legMade();
   }
 
   leave(shard: Shard): void {
@@ -189,6 +211,7 @@ export class Leg {
     if (first === undefined) shard.legs.delete(this.localTag);
     else shard.legs.set(this.localTag, first);
     shard.m.flows.release(this.flow);
+    this.keeper?.legGone();
   }
 
   moveTo(shard: Shard, flow: Flow): void {

@@ -17,6 +17,7 @@ import type { Side } from '../identity/policy.js';
 import type { Inbound } from '../inbound.js';
 import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
+import { trunkParties } from '../trunk/parties.js';
 import { mint } from './identifier.js';
 import { FAILOVER_MS, hopsLeft } from './setup.js';
 import { passesOver, rank, statusAcross } from './status.js';
@@ -90,7 +91,7 @@ export class Relayed implements ClientUser {
     const { transactions } = shard.m;
     const { identity } = this.#from;
     const across = shard.m.identity.crossing(this.#from, target);
-    const { from, to } = outerParties(across, m);
+    const { from, to } = trunkParties(shard, target, outerParties(across, m));
     const credentials =
       target.upstream !== undefined && identity.kind === 'subscriber' && identity.domain === target.upstream;
     const branch = transactions.newBranch();
@@ -110,7 +111,7 @@ export class Relayed implements ClientUser {
       contentType: m.get(H.contentType),
       body: m.body,
     });
-    const timeoutMs = target.otherwise === undefined ? undefined : FAILOVER_MS;
+    const timeoutMs = target.timeoutMs ?? (target.otherwise === undefined ? undefined : FAILOVER_MS);
     const ct = send(shard, now, target, { method: m.method, text, branch, user: this, timeoutMs }, tx);
     if (ct === undefined) return;
     ct.tag = target;

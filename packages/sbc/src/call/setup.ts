@@ -1,6 +1,15 @@
 import { type Mono, maskUri, own, PASS, reply, type Tx, type Verdict } from '@drawbridge/core';
 import type { MediaSession } from '@drawbridge/media-relay';
-import { buildRequest, H, headerLine, type MessageView, OfferAnswer, parseNameAddr, parseUri } from '@drawbridge/sip';
+import {
+  buildRequest,
+  type ClientTransaction,
+  H,
+  headerLine,
+  type MessageView,
+  OfferAnswer,
+  parseNameAddr,
+  parseUri,
+} from '@drawbridge/sip';
 import { anchor, hasSdp, isAnchored, SDP } from '../anchor/anchor.js';
 import type { Onward, Target } from '../decide/plan.js';
 import { ALLOW_LINE, hide } from '../hide/hide.js';
@@ -10,6 +19,7 @@ import type { Identity, Inbound } from '../inbound.js';
 import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { asksSips, isSips } from '../transports/secure.js';
+import { trunkParties } from '../trunk/parties.js';
 import { Call, type Search } from './call.js';
 import { Fork } from './fork.js';
 import { mint, mintRef } from './identifier.js';
@@ -197,6 +207,7 @@ function inviteFork(call: Call, target: Target, m: MessageView, now: Mono, tx: T
   if (!isAnchored(anchored)) return call.refuse(now, anchored.status, anchored.reason, '', 'caller', tx);
   fork.offer = anchored;
   fork.otherwise = target.otherwise;
+  fork.timeoutMs = target.timeoutMs;
   // Of several callees that owe the offer only one may make it before the answer: their media has one place at the caller.
   callee.offers100rel = call.options.reliable !== 'no' && (anchored.body !== '' || call.forks.length === 1);
   sendInvite(fork, m, now, tx);
@@ -242,8 +253,12 @@ function sendInvite(fork: Fork, m: MessageView, now: Mono, tx: Tx): void {
     contentType: fork.offer.contentType,
     body: fork.offer.body,
   });
-  const timeoutMs = fork.otherwise === undefined ? undefined : FAILOVER_MS;
-  const invite = send(shard, now, callee, { method: 'INVITE', text, branch, user: fork, timeoutMs }, tx);
+  const timeoutMs = fork.timeoutMs ?? (fork.otherwise === undefined ? undefined : FAILOVER_MS);
+  const replaced = (ct: ClientTransaction): void => {
+    fork.invite = ct;
+    callee.inviteOut = ct;
+  };
+  const invite = send(shard, now, callee, { method: 'INVITE', text, branch, user: fork, timeoutMs, replaced }, tx);
   if (invite === undefined)
     return call.refuse(now, 503, 'transaction-limit', headerLine('Retry-After', '10'), 'border', tx);
   fork.invite = invite;
@@ -264,6 +279,7 @@ export function callerLeg(call: Call): Leg {
     localTag: mint(shard),
     upstream: call.party.kind === 'peer' ? call.party.domain : undefined,
     sips: asksSips(invite.request),
+    keeper: call.party.kind === 'trunk' ? call.keeper : undefined,
   });
   caller.inviteIn = invite;
   return caller;
@@ -285,6 +301,7 @@ function makeFork(call: Call, target: Target, m: MessageView): Fork {
     upstream: target.upstream,
     hops: target.hops,
     sips: isSips(target.uri),
+    keeper: target.keeper,
   });
   call.media.leg(callee.id, {
     realm: target.listener.realm.name,
@@ -294,7 +311,8 @@ function makeFork(call: Call, target: Target, m: MessageView): Fork {
   shard.traces.note(call.ref, callee.callId, callee.id);
   caller.join(shard);
   callee.join(shard);
-  const { from, to } = outerParties(shard.m.identity.crossing(caller, callee), m);
+  const parties = outerParties(shard.m.identity.crossing(caller, callee), m);
+  const { from, to } = trunkParties(shard, target, parties);
   return new Fork(call, caller, callee, { from, to, uri: target.uri, routes: target.routes });
 }
 

@@ -43,6 +43,7 @@ export function passesOver(status: number, hops: object | undefined): boolean {
 /** RFC 3261 §16.7 step 6: any 6xx wins, then the lowest class; within 4xx those that say how to do better. Lower is better. */
 export function rank(status: number): number {
   if (status >= 600) return 0;
+  if (status < 400) return 300;
   if (status === 401 || status === 407 || status === 415 || status === 420 || status === 484) return 400;
   if (status === 486) return 401;
   if (status === 408 || status === 480 || status === 487) return 498;

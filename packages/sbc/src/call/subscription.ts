@@ -19,6 +19,7 @@ import type { Inbound } from '../inbound.js';
 import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { isSips } from '../transports/secure.js';
+import { trunkParties } from '../trunk/parties.js';
 import { mint, mintRef } from './identifier.js';
 import { Leg, type LegOwner, sharesUpstream } from './leg.js';
 import { REFER_SUBSCRIPTION_MS } from './notifier.js';
@@ -81,7 +82,7 @@ export function startSubscription(shard: Shard, inbound: Inbound, target: Target
   if (st === undefined || flow === undefined) return reply(503, 'transaction-limit', RETRY);
 
   const across = shard.m.identity.crossing({ identity, listener: shard.m.realms.listener(via) }, target);
-  const parties = outerParties(across, m);
+  const parties = trunkParties(shard, target, outerParties(across, m));
   const legs = { subscriber: undefined as Leg | undefined, notifier: undefined as Leg | undefined };
   const subscription = new Subscription(shard, mintRef(shard), owner => {
     const subscriber = new Leg({
@@ -106,6 +107,7 @@ export function startSubscription(shard: Shard, inbound: Inbound, target: Target
       callId: mint(shard),
       localTag: mint(shard),
       upstream: target.upstream,
+      keeper: target.keeper,
       hops: target.hops,
       sips: isSips(target.uri),
     });

@@ -7,6 +7,7 @@ export const HELP = `drawbridge [COMMAND] [-c FILE] [--json]
   calls [CALL]              calls under way, or one of them with its media
   calls end CALL            end a call
   bindings [WORD]           registrations, and how their NATs are kept open
+  trunks                    configured peers: whether they live, and their calls
   trace CALL [full]         both legs of a call as a ladder; full adds the messages
   subscribers list|add|remove|import
                             who may register (works while the border runs and while it doesn't)

@@ -1,9 +1,24 @@
 import type { Mono, Tx } from '@drawbridge/core';
-import type { Flow } from '@drawbridge/sip';
+import type { AnsweredRequest, Flow, MessageView } from '@drawbridge/sip';
 import type { Domain } from '../domains.js';
 import type { Identity } from '../inbound.js';
 import type { HopList } from '../locate/hop-list.js';
 import type { RealmListener } from '../realms.js';
+
+/**
+ * Who looks after what goes to a trunk: counts its calls, answers its challenges, hears whether it lives. One per call;
+ * every leg and request toward that trunk tells it.
+ */
+export interface Keeper {
+  /** A leg has been made, or is gone. */
+  legMade(): void;
+  legGone(): void;
+  heard(now: Mono, flow: Flow, m: MessageView): void;
+  /** No response, or no way to it. */
+  lost(now: Mono, flow: Flow, why: 'timeout' | 'transport'): void;
+  /** The header line that answers the 401 or 407 in `m`, when it is this trunk's to ask. */
+  credentials(m: MessageView, request: AnsweredRequest): string | undefined;
+}
 
 /** One place a request may go: a registered contact over its own flow, or a configured next hop. */
 export interface Target {
@@ -23,6 +38,9 @@ export interface Target {
   readonly hops?: HopList | undefined;
   /** Tried in its place when it is silent, unreachable or says so: 503 of a next hop (RFC 3263 §4.3), 430 of a flow (RFC 5626 §7). */
   readonly otherwise?: Target | undefined;
+  readonly keeper?: Keeper | undefined;
+  /** ms until silence counts as failure, where there is somewhere else to go. */
+  readonly timeoutMs?: number | undefined;
 }
 
 /** How a call takes targets that weren't known when it began. Of no effect once the call is answered or over. */

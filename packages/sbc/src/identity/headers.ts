@@ -43,7 +43,7 @@ function fromParty(across: Crossing, m: MessageView): string {
   if (!toTrusted && m.has(H.privacy) && privacyOf(m).id) return ANONYMOUS_PARTY;
   if (policy.from === 'rewrite' && identity.kind === 'subscriber' && !isOwn(across, value, identity.aor))
     return `${outerDisplay(value)}<sip:${escapeUser(identity.user)}@${bracketed(identity.domain)}>`;
-  return outerParty(value, policy.hostFor(identity), ANONYMOUS);
+  return outerParty(value, policy.hostFor(identity, across.to.identity), ANONYMOUS);
 }
 
 function isOwn({ policy }: Crossing, value: string, aor: string): boolean {
@@ -90,7 +90,7 @@ export function identityLine(across: Crossing, m: MessageView, i: number, privac
 
 /** The same whoever is to see it: hosts mapped, parameters by their own allow-list. */
 export function mappedLine(across: Crossing, m: MessageView, i: number): string {
-  const hostFor = across.policy.hostFor(across.from.identity);
+  const hostFor = across.policy.hostFor(across.from.identity, across.to.identity);
   let out = '';
   const values = splitList(m.value(i));
   for (let k = 0; k < Math.min(values.length, MOST_VALUES); k++) {

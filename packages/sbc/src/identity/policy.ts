@@ -62,7 +62,7 @@ export class IdentityPolicy {
     if (identity.kind === 'none' || this.#untrusted.has(listener.realm.name)) return false;
     return identity.kind === 'subscriber'
       ? this.#trusted.has(listener.realm.name)
-      : !this.#untrusted.has(identity.domain);
+      : !this.#untrusted.has(identity.kind === 'trunk' ? identity.trunk : identity.domain);
   }
 
   crossing(from: Side, to: Side): Crossing {
@@ -99,11 +99,15 @@ export class IdentityPolicy {
     return identity.kind === 'subscriber' && this.#domains.lookup(identity.domain)?.kind === 'local';
   }
 
-  /** The host of a URI of somebody as the other side may see it: our domains stay, others become the domain of who said it. */
-  hostFor(of: Identity): (host: string) => string {
+  /**
+   * The host of a URI of somebody as the other side may see it: our domains stay, others become the domain of who said it.
+   * Whoever calls through a trunk has none: he is called back at the domain of whom he called, `toward`.
+   */
+  hostFor(of: Identity, toward?: Identity): (host: string) => string {
+    const stands = of.kind === 'trunk' ? toward : of;
+    const stranger = stands !== undefined && 'domain' in stands ? stands.domain : ANONYMOUS_HOST;
     return host =>
-      this.#domains.lookup(host)?.name ??
-      (of.kind === 'none' || host.toLowerCase() === ANONYMOUS_HOST ? ANONYMOUS_HOST : of.domain);
+      this.#domains.lookup(host)?.name ?? (host.toLowerCase() === ANONYMOUS_HOST ? ANONYMOUS_HOST : stranger);
   }
 
   #between(from: Realm, to: Realm): HeaderRules | undefined {

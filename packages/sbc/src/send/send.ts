@@ -4,6 +4,7 @@ import { Leg } from '../call/leg.js';
 import type { Target } from '../decide/plan.js';
 import type { RealmListener } from '../realms.js';
 import type { Shard } from '../shard.js';
+import { Attended } from '../trunk/challenge.js';
 
 /** RFC 3261 §18.1.1: above this a datagram may be cut on the way. */
 const UDP_SAFE = 1300;
@@ -19,23 +20,28 @@ export interface Outgoing {
   readonly timerC?: number | undefined;
   /** Instead of 64·T1, where there is another way to try. */
   readonly timeoutMs?: number | undefined;
+  /** Another transaction stands for it now: a challenge has been answered. */
+  readonly replaced?: ((ct: ClientTransaction) => void) | undefined;
 }
 
 /** A request that is ready for the wire, over the flow of its leg or target. Undefined: too many transactions (counted by the layer). */
 export function send(shard: Shard, now: Mono, to: Leg | Target, r: Outgoing, tx: Tx): ClientTransaction | undefined {
   const flow = way(shard, now, to, r.text);
-  const { method, branch, user, timerC, timeoutMs } = r;
-  return shard.m.transactions.request(
-    now,
-    { method, text: throughVia(shard, to, flow, r.text), branch, flow, user, timerC, timeoutMs },
-    tx,
-  );
+  const { method, branch, timerC, timeoutMs } = r;
+  const text = throughVia(shard, to, flow, r.text);
+  const user =
+    to.keeper === undefined
+      ? r.user
+      : new Attended(shard.m.transactions, to.keeper, to instanceof Leg ? to : undefined, r, text);
+  return shard.m.transactions.request(now, { method, text, branch, flow, user, timerC, timeoutMs }, tx);
 }
 
 /** An ACK to a 2xx goes the way of every request of its leg. Gives the text as it left, for when it must leave again. */
 export function sendAck(shard: Shard, now: Mono, to: Leg, text: string, tx: Tx): string {
   const flow = way(shard, now, to, text);
-  const sent = throughVia(shard, to, flow, text);
+  let sent = throughVia(shard, to, flow, text);
+  if (to.credential !== '' && !sent.includes(to.credential))
+    sent = sent.replace('\r\nMax-Forwards:', () => `\r\n${to.credential}Max-Forwards:`);
   shard.m.transactions.ack(now, flow, sent, tx);
   return sent;
 }
