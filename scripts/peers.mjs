@@ -5,10 +5,12 @@ import { Failure, run } from './process.mjs';
 /** What the system tests run beside us: the program, and the Debian package that brings it. */
 const PEERS = [
   ['baresip', 'baresip-core'],
+  ['chromium', 'chromium'],
   ['conntrack', 'conntrack'],
   ['ip', 'iproute2'],
   ['kamailio', 'kamailio'],
   ['nft', 'nftables'],
+  ['openssl', 'openssl'],
   ['sipp', 'sip-tester'],
   ['sipsak', 'sipsak'],
   ['tcpdump', 'tcpdump'],

@@ -24,6 +24,8 @@ const PEERS: Readonly<Record<string, string>> = {
   conntrack: 'conntrack',
   tcpdump: 'tcpdump',
   baresip: 'baresip-core',
+  chromium: 'chromium',
+  openssl: 'openssl',
   kamailio: 'kamailio',
   sipp: 'sip-tester',
   sipsak: 'sipsak',

@@ -225,13 +225,14 @@ export class MediaSession {
     if ('rejected' in d) return d;
     if (d.streams.length < from.agreedStreams)
       return rejected(488, 'offer-answer-violation', 'fewer streams than before');
-    if (!d.streams.some(s => s.enabled) && (from.agreedStreams === 0 || d.barred > 0))
-      return rejected(488, 'sdp-unsupported', 'no stream that can be relayed');
     from.seenFrom = seenFrom;
+    // What we can't relay (DTLS, say) two ends of one site may still agree on.
     if (this.#staysDirect(from, to, d)) {
       this.#pend(to, { from, streams: d.streams, seenFrom, direct: true });
       return codecs === undefined ? o.sdp : d.sdp.format();
     }
+    if (!d.streams.some(s => s.enabled) && (from.agreedStreams === 0 || d.barred > 0))
+      return rejected(488, 'sdp-unsupported', 'no stream that can be relayed');
     const refused = this.#accepts(from, d);
     if (refused !== undefined) return refused;
     const taken: [Leg, LegStream][] = [];
