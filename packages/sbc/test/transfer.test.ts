@@ -528,3 +528,91 @@ tap.test('a party with video meets one without: its m-lines stay, and so does it
   hangUp(b, c);
   settled(t, all);
 });
+
+tap.test('who called without his name is not named by a transfer either', async t => {
+  for (const hides of [false, true]) {
+    const all = trio();
+    const { world, alice, bob, carol } = all;
+    const a = bob.invite(alice.aor, { sdp: sdpOf(bob), headers: hides ? 'Privacy: id\r\n' : '' });
+    const b = alice.called();
+    b.answer(200, { sdp: sdpOf(alice) });
+    alice.next('ACK');
+    a.expect(200);
+    a.send('ACK');
+    refer(b, 'sip:carol@example.org');
+    notified(b);
+    const invite = carol.inbox[0];
+    t.equal(invite?.get(H.from).includes('bob'), !hides, 'the control is seen');
+    if (hides) t.notMatch(invite?.text, /bob/);
+    carol.called().answer(486);
+    carol.next('ACK');
+    notified(b);
+    t.equal(world.border.calls().length, 1);
+    hangUp(a, b);
+    settled(t, all);
+  }
+});
+
+tap.test('the target refers at once, before the transferee is there: it has to wait', async t => {
+  const all = trio();
+  const { alice, bob, carol } = all;
+  const { caller: a, callee: b } = call(alice, bob);
+  refer(a, 'sip:carol@example.org');
+  notified(a);
+  const c = carol.called();
+  c.answer(200, { sdp: sdpOf(carol) });
+  t.equal(refer(c, 'sip:alice@example.org', { expect: 500 }).get(H.retryAfter), '2');
+  joins(t, b, c);
+  notified(a);
+  hangUp(a);
+  t.equal(refer(c, 'sip:nobody@example.org').status, 202, 'control: then it may');
+  notified(c);
+  hangUp(b, c);
+  settled(t, all);
+});
+
+tap.test('the target hangs up before the transferee has answered: CANCEL, and the first call goes on', async t => {
+  const all = trio();
+  const { world, alice, bob, carol } = all;
+  const { caller: a, callee: b } = call(alice, bob);
+  pairing(world, alice, bob);
+  refer(a, 'sip:carol@example.org');
+  notified(a);
+  const c = carol.called();
+  c.answer(200, { sdp: sdpOf(carol) });
+  const offer = bob.next('INVITE');
+  b.reply(offer, 100);
+  c.send('BYE');
+  carol.next(200);
+  t.match(notified(a).line, /^SIP\/2\.0 [45]/);
+  b.reply(bob.next('CANCEL'), 200);
+  b.reply(offer, 487);
+  bob.next('ACK');
+  t.same(pairing(world, alice, bob), ['bob', 'alice']);
+  b.send('INVITE', { sdp: sdpOf(bob, ['a=sendonly'], 4) });
+  const again = alice.next('INVITE');
+  a.reply(again, 200, { sdp: sdpOf(alice, ['a=recvonly'], 4) });
+  alice.next('ACK');
+  if (bob.inbox[0]?.status === 100) bob.next(100);
+  bob.next(200);
+  b.send('ACK', { cseq: b.cseq });
+  hangUp(a, b);
+  settled(t, all);
+});
+
+tap.test('the transferee’s phone never answers the re-INVITE: everything ends by its clocks', async t => {
+  const all = trio();
+  const { world, alice, bob, carol } = all;
+  const { caller: a } = call(alice, bob);
+  refer(a, 'sip:carol@example.org');
+  notified(a);
+  const c = carol.called();
+  bob.unplug();
+  c.answer(200, { sdp: sdpOf(carol) });
+  world.pass(33_000, () => alice.inbox.length > 0);
+  const last = notified(a);
+  t.same([last.line, last.state], ['SIP/2.0 480 Temporarily Unavailable', 'terminated']);
+  a.reply(alice.next('BYE'), 200);
+  c.reply(carol.inbox.find(m => m.method === 'BYE') ?? carol.next('BYE'), 200);
+  settled(t, all);
+});

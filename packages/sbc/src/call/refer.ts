@@ -25,7 +25,7 @@ export function refer(shard: Shard, inbound: Inbound, leg: Leg): Verdict {
   const mode = transferMode(shard.o.calls.transfer, leg.listener.realm.name);
   if (!(call instanceof Call)) return reply(405, 'method-not-allowed', ALLOW_LINE);
   if (mode === 'deny') return reply(403, 'method-denied');
-  if (call.state !== 'answered' || peer?.dialog === undefined) return reply(500, 'request-pending', RETRY);
+  if (call.state !== 'answered' || peer?.dialog?.state !== 'confirmed') return reply(500, 'request-pending', RETRY);
   leg.refers++;
   const to = readReferTo(shard, m, leg);
   if (typeof to === 'number') return refused(to);

@@ -334,11 +334,16 @@ export class Transfer extends Waiting implements Invitation, ClientUser {
   }
 }
 
-/** The INVITE that the transferee would have sent: its From, the transferor in Referred-By (RFC 3892). */
+/**
+ * The INVITE that the transferee would have sent: From as the transferor was shown it, so that nobody learns more than he
+ * did, and the transferor in Referred-By (RFC 3892).
+ */
 function inviteFor(shard: Shard, { by, leg, to, maxForwards }: TransferParts): string {
   const { identity } = shard.m;
   const fallback = 'sip:anonymous@anonymous.invalid';
-  const from = outerParty(leg.dialog?.remoteUri ?? '', identity.hostFor(leg.identity), fallback);
+  const shown = by.dialog?.localUri ?? '';
+  const hidden = shown.includes('@anonymous.invalid');
+  const from = hidden ? shown : outerParty(shown, identity.hostFor(leg.identity), fallback);
   const referrer = outerParty(by.dialog?.remoteUri ?? '', identity.hostFor(by.identity), fallback);
   return buildRequest({
     method: 'INVITE',
@@ -350,7 +355,7 @@ function inviteFor(shard: Shard, { by, leg, to, maxForwards }: TransferParts): s
     callId: mint(shard),
     cseq: 1,
     contact: leg.contact,
-    headers: headerLine('Referred-By', referrer),
+    headers: headerLine('Referred-By', referrer) + (hidden ? headerLine('Privacy', 'id') : ''),
   });
 }
 
