@@ -259,7 +259,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     dialog.end();
     const { transactions } = this.shard.m;
     // A callee whose 2xx waits for the answer in the caller's ACK must hear an ACK before the BYE (§13.2.2.4).
-    if (leg.ack === '' && leg.inviteSeq > 0) {
+    if (leg.ack === '' && leg.inviteSeq > 0 && leg.inviteOut === undefined) {
       transactions.ack(
         now,
         leg.flow,

@@ -269,8 +269,12 @@ export class Exchange implements ClientUser {
   /** What was agreed before the failed request holds again (RFC 6141). */
   #failed(now: Mono, status: number, reason: Reason, headers: string, tx: Tx): void {
     const { from, to } = this;
+    // What was refused is not what holds: the same again would be no refresh.
+    from.said = 0;
     if (this.method === 'INVITE') {
       if (to.inviteOut === this.#ct) to.inviteOut = undefined;
+      // Its transaction has acknowledged the refusal: there is no 2xx that an ACK of ours belongs to.
+      to.inviteSeq = 0;
       to.oa.note('in', 'non-2xx', false);
       from.oa.note('out', 'non-2xx', false);
       from.call.media?.rollback(to.id);

@@ -226,6 +226,7 @@ class Refresh implements ClientUser {
     const leg = this.#leg;
     if (this.#invite) {
       if (leg.inviteOut === this.#ct) leg.inviteOut = undefined;
+      leg.inviteSeq = 0;
       leg.oa.note('in', 'non-2xx', false);
       leg.call.media?.rollback(leg.id);
     }
