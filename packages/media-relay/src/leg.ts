@@ -57,6 +57,8 @@ export class Leg {
   selected: Leg | undefined = undefined;
   /** Last answer it gave, and what that became: a repeated answer gets the same again. */
   answered: { readonly sdp: string; readonly to: Leg; readonly out: string } | undefined = undefined;
+  /** The offer that it answered last, until it is `select`ed: further dialogs of one INVITE answer it anew. */
+  lastOffer: PendingOffer | undefined = undefined;
   /** Media goes past us (site). */
   direct = false;
 

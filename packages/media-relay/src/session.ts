@@ -32,6 +32,8 @@ export interface OfferInput {
 export interface AnswerInput extends OfferInput {
   /** False for the preview in an unreliable provisional response: media flows, the offer stays open. */
   readonly final: boolean;
+  /** Another dialog of the same INVITE answers the offer that this leg has answered already (RFC 3261 §13.2.2.4). */
+  readonly again?: boolean;
 }
 
 /**
@@ -133,6 +135,7 @@ export class MediaSession {
     const leg = this.#legs.get(id);
     const hub = leg === undefined ? undefined : this.#counterpart(leg);
     if (leg === undefined || hub === undefined) return;
+    leg.lastOffer = undefined;
     leg.selected = hub;
     hub.selected = leg;
     for (const other of this.#legs.values()) {
@@ -255,7 +258,7 @@ export class MediaSession {
     const seenFrom = canonicalAddress(o.seenFrom);
     if (from === undefined || to === undefined || seenFrom === undefined)
       return rejected(488, 'no-dialog', 'no such leg');
-    const p = from.pending;
+    const p = from.pending ?? (o.again === true ? from.lastOffer : undefined);
     if (p === undefined || p.from !== to) {
       const repeated = from.answered?.to === to && from.answered.sdp === o.sdp;
       return repeated && from.answered !== undefined
@@ -312,6 +315,7 @@ export class MediaSession {
 
   #finish(from: Leg, to: Leg, o: AnswerInput, streams: number, out: string): string {
     if (o.final) {
+      from.lastOffer = from.pending ?? from.lastOffer;
       from.pending = undefined;
       from.answered = { sdp: o.sdp, to, out };
       this.#settle(from, to, streams);

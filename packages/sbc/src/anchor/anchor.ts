@@ -47,7 +47,14 @@ export function anchor(
   const out: string | SdpRejected =
     role === 'offer'
       ? media.offer(parts)
-      : media.answer({ from: from.id, to: to.id, sdp: m.body, seenFrom, final: role === 'answer' });
+      : media.answer({
+          from: from.id,
+          to: to.id,
+          sdp: m.body,
+          seenFrom,
+          final: role === 'answer',
+          again: carrier === '1xx-reliable',
+        });
   if (!isRejected(out)) from.said = fingerprint(m.body);
   if (!isRejected(out)) return { body: out, contentType: SDP, role };
   if (role === 'offer') to.oa.rollback();

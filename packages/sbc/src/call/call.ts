@@ -79,6 +79,9 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   /** References of the call that goes on with a party of this one, and of the one it came from; '' without. */
   transferredTo = '';
   transferredFrom = '';
+  /** The fork whose early dialog the caller sees, where it is to see one at a time; and whether with a description. */
+  shown: Fork | undefined = undefined;
+  shownSdp = false;
   /** Serial number for the next fork's media leg. */
   serial = 0;
   status = 0;

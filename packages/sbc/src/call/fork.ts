@@ -63,6 +63,8 @@ export class Fork implements ClientUser {
   offer: Given = NO_BODY;
   /** The answer in a reliable response that the caller was only shown: its 2xx repeats it. */
   #owed: Given | undefined = undefined;
+  /** The answer in the callee's reliable response, until the call is answered. */
+  #answer = '';
   /** Times that the INVITE was sent again on the callee's demand. */
   #again = 0;
   /** From and To of our INVITE without tags, and its Request-URI, kept for the dialog that its response makes. */
@@ -164,13 +166,18 @@ export class Fork implements ClientUser {
     if (m.toTag !== '' && callee.dialog === undefined) callee.dialog = this.#calleeDialog(m, callee.flow);
     this.#callerDialog();
     const { reliable } = call.options;
+    const hidden = this.#hiddenBehind();
+    if (hidden !== undefined) return this.#ringsToo(now, m, hidden, tx);
     const reliably = reliable === 'required' || (reliable === 'supported' && rseq > 0);
     let given: Given = NO_BODY;
     // A description that may get lost is no answer: in a reliable response it would be one (RFC 3262 §5).
     if (rseq > 0 || !reliably) {
       const anchored = anchor(callee, caller, m, rseq > 0 ? '1xx-reliable' : '1xx', reliably ? '1xx-reliable' : '1xx');
-      if (isAnchored(anchored)) given = anchored;
-      else if (rseq > 0) return this.#hopeless(now, anchored.status, tx);
+      if (isAnchored(anchored)) {
+        given = anchored;
+        if (anchored.role === 'answer') this.#answer = m.body;
+        if (anchored.body !== '') call.shownSdp = true;
+      } else if (rseq > 0) return this.#hopeless(now, anchored.status, tx);
       if (rseq > 0 && !reliably && given.body !== '') this.#owed = given;
     }
     const headers = headerLine('Contact', caller.contact) + ALLOW_LINE + hide(m, this.#trust());
@@ -192,9 +199,45 @@ export class Fork implements ClientUser {
     }
   }
 
+  /** `calls.earlyDialogs: single`: another fork has the early dialog that the caller sees. */
+  #hiddenBehind(): Fork | undefined {
+    const { call } = this;
+    if (call.shard.o.calls.earlyDialogs === 'all') return undefined;
+    const { shown } = call;
+    if (shown !== undefined && shown !== this && call.forks.some(f => f.carries(shown))) return shown;
+    if (shown !== this) {
+      call.shown = this;
+      call.shownSdp = false;
+    }
+    return undefined;
+  }
+
+  /** One more callee rings: the caller hears of it in the dialog that it sees, without a description. */
+  #ringsToo(now: Mono, m: MessageView, shown: Fork, tx: Tx): void {
+    const { call } = this;
+    const leg = shown.caller;
+    const headers = headerLine('Contact', leg.contact) + ALLOW_LINE + hide(m, this.#trust());
+    if (leg.reliable !== undefined && call.options.reliable === 'required')
+      leg.reliable.send(now, { status: m.status, headers, given: NO_BODY, theirs: 0 }, tx);
+    else call.invite.reply(now, m.status, { toTag: leg.localTag, headers }, tx);
+  }
+
+  /** The winner answers in the dialog that the caller sees, unless that has had another's description (RFC 3261 §13.2.1). */
+  #takeShown(): void {
+    const shown = this.#hiddenBehind();
+    if (shown === undefined || this.call.shownSdp) return;
+    const own = this.caller;
+    this.caller = shown.caller;
+    shown.caller = own;
+    for (const fork of [this, shown]) {
+      fork.caller.peer = fork.callee;
+      fork.callee.peer = fork.caller;
+    }
+  }
+
   /** The first 2xx wins. It may come again, from another downstream fork, or after we gave up: each gets its ACK. */
   #accepted(now: Mono, flow: Flow, m: MessageView, tx: Tx): void {
-    const { call, caller, callee } = this;
+    const { call, callee } = this;
     const { shard } = call;
     if (call.winner === this && callee.dialog?.remoteTag === m.toTag) {
       if (callee.ack !== '') sendAck(shard, now, callee, callee.ack, tx);
@@ -202,7 +245,9 @@ export class Fork implements ClientUser {
     }
     if (call.state !== 'setup' || this.#givenUp) return this.#notWanted(now, flow, m, tx);
     // It will come again until we acknowledge it.
-    if (caller.reliable?.holdsAnswer === true) return;
+    if (this.caller.reliable?.holdsAnswer === true) return;
+    this.#takeShown();
+    const { caller } = this;
 
     call.winner = this;
     this.offer = NO_BODY;
@@ -219,6 +264,19 @@ export class Fork implements ClientUser {
     callee.allowsUpdate = names(m, H.allow, 'UPDATE');
     timerHeard(shard, now, callee, m);
     if (this.#owed !== undefined) caller.oa.note('out', '2xx', true);
+    // Another dialog of the same INVITE may have answered since, and media goes where it said.
+    if (this.#answer !== '' && (this.#trunk ?? this).#branches.length > 0) {
+      const { address } = callee.flow;
+      call.media.answer({
+        from: callee.id,
+        to: caller.id,
+        sdp: this.#answer,
+        seenFrom: address,
+        final: true,
+        again: true,
+      });
+    }
+    this.#answer = '';
     call.media.select(callee.id);
     if (this.takeover !== undefined) {
       callee.dialog.refresh(m);

@@ -209,7 +209,10 @@ function inviteFork(call: Call, target: Target, m: MessageView, now: Mono, tx: T
   fork.otherwise = target.otherwise;
   fork.timeoutMs = target.timeoutMs;
   // Of several callees that owe the offer only one may make it before the answer: their media has one place at the caller.
-  callee.offers100rel = call.options.reliable !== 'no' && (anchored.body !== '' || call.forks.length === 1);
+  // The same holds where the caller is to see one of them.
+  const sole = call.forks.length === 1;
+  callee.offers100rel =
+    call.options.reliable !== 'no' && (sole || (anchored.body !== '' && call.shard.o.calls.earlyDialogs === 'all'));
   sendInvite(fork, m, now, tx);
 }
 
