@@ -35,6 +35,8 @@ export interface Core<Event, Answer = never> {
   /** Up to 64 datagrams, or framed stream messages. Never throws for what the wire says. */
   handleBatch(now: Mono, rx: Rx, tx: Tx): void;
   handleFlow(now: Mono, flow: FlowId, what: FlowChange, tx: Tx): void;
+  /** The network says that a datagram of ours did not arrive; `quoted` is its beginning, as far as it came back. */
+  handleUndelivered?(now: Mono, via: Via, quoted: string, tx: Tx): void;
   /** Bounded work; a `pollTimeout()` that is still due asks to be called again. */
   handleTimeout(now: Mono, tx: Tx): void;
   handleAnswer(now: Mono, id: AskId, answer: Answer, tx: Tx): void;

@@ -24,6 +24,8 @@ export interface ListenerSink {
   /** `rx` is valid until this returns. */
   batch(rx: Rx): void;
   flow(flow: FlowId, what: FlowChange): void;
+  /** The network says that a datagram of ours did not arrive: as much of it as came back, as latin1. */
+  undelivered?(via: Via, quoted: string): void;
 }
 
 export interface DriverModules<E> {
@@ -75,6 +77,7 @@ export class Driver<E, A> {
     this.#m.listeners.forEach((listener, via) => {
       listener.start(via, {
         batch: rx => this.#turn(now => this.#core.handleBatch(now, rx, this.#tx)),
+        undelivered: (via, quoted) => this.#turn(now => this.#core.handleUndelivered?.(now, via, quoted, this.#tx)),
         flow: (flow, what) => this.#turn(now => this.#core.handleFlow(now, flow, what, this.#tx)),
       });
     });

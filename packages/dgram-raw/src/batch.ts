@@ -1,3 +1,4 @@
+import { constants as osConstants } from 'node:os';
 import {
   BATCH,
   type Endpoint,
@@ -8,12 +9,12 @@ import {
   type Rx,
   type Via,
 } from '@drawbridge/core';
-import { MSG_DONTWAIT, MSG_TRUNC } from './constants.js';
-import { EAGAIN, EINTR, type Libc, type PollCallback, type PollHandle, pinned } from './libc.js';
+import { IP_RECVERR, IPV6_RECVERR, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_TRUNC, SOL_IP, SOL_IPV6 } from './constants.js';
+import { EAGAIN, EINTR, int32, type Libc, type PollCallback, type PollHandle, pinned } from './libc.js';
 import { readSockaddr, SOCKADDR_WORDS, sockaddrBytes, writeSockaddr } from './sockaddr.js';
 import { openSocket, socketDrops } from './socket.js';
 import type { UdpCounters, UdpListener, UdpOptions } from './udp.js';
-import { FLAGS, HEADER_BYTES, HEADER_WORDS, LENGTH, MessageVector } from './vector.js';
+import { CONTROL_LENGTH, FLAGS, HEADER_BYTES, HEADER_WORDS, LENGTH, MessageVector } from './vector.js';
 
 /** The largest UDP payloads: 65,535 less the headers (the IPv6 header is not counted in its length field). */
 const MAX_PAYLOAD = { 4: 65_507, 6: 65_527 } as const;
@@ -22,6 +23,18 @@ const SLOT = 65_536 + 448;
 /** Messages and bytes that may wait while the kernel's send queue is full. */
 const QUEUE = 256;
 const QUEUE_BYTES = 1 << 20;
+/** ICMP errors read at once, and of each as much as one quotes. */
+const ERRORS = 16;
+const QUOTED = 640;
+/** Room for struct cmsghdr, sock_extended_err and the address of who reported it; the word of its errno. */
+const CONTROL_BYTES = 64;
+const ERRNO = 4;
+/** Not EMSGSIZE: the kernel has learnt the path's MTU then, and the next transmission gets through. */
+const UNREACHABLE: ReadonlySet<number> = new Set(
+  (['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN', 'ENOPROTOOPT', 'EACCES'] as const).map(
+    n => osConstants.errno[n as 'EACCES'],
+  ),
+);
 /** Batches per readiness callback: other work of the loop gets its turn. */
 const ROUNDS = 4;
 
@@ -39,7 +52,15 @@ export class BatchUdp implements UdpListener {
   readonly local: Endpoint;
   readonly path = 'batch';
   readonly because: string;
-  readonly counters: UdpCounters = { received: 0, sent: 0, receiveBatches: 0, sendErrors: 0, truncated: 0, refused: 0 };
+  readonly counters: UdpCounters = {
+    received: 0,
+    sent: 0,
+    receiveBatches: 0,
+    sendErrors: 0,
+    undelivered: 0,
+    truncated: 0,
+    refused: 0,
+  };
 
   readonly #libc: Libc;
   readonly #fd: number;
@@ -63,6 +84,11 @@ export class BatchUdp implements UdpListener {
 
   readonly #txData = pinned(QUEUE_BYTES) as Latin1Buffer;
   readonly #txVector: MessageVector;
+  readonly #errorData = pinned(ERRORS * QUOTED);
+  readonly #errorVector: MessageVector;
+  /** An ICMP error that waited in the socket has just been taken for a send's own: that send is tried once more. */
+  #blamed = false;
+  #via: Via = 0;
   /** Queued messages are [#head, #tail) of the vector; their bytes end at #end. */
   #head = 0;
   #tail = 0;
@@ -85,7 +111,13 @@ export class BatchUdp implements UdpListener {
     const most = MAX_PAYLOAD[opened.family];
     this.#largest = Math.min(options.largest ?? most, most);
 
+    // Without it the kernel keeps what ICMP says of an unconnected socket's datagrams to itself.
+    if (opened.family === 4) libc.setsockopt(opened.fd, SOL_IP, IP_RECVERR, int32(1), 4);
+    else libc.setsockopt(opened.fd, SOL_IPV6, IPV6_RECVERR, int32(1), 4);
+
     const nameBytes = sockaddrBytes(opened.family);
+    this.#errorVector = new MessageVector(libc, ERRORS, this.#errorData, { nameBytes: 0, controlBytes: CONTROL_BYTES });
+    for (let i = 0; i < ERRORS; i++) this.#errorVector.place(i, i * QUOTED, QUOTED);
     this.#rxVector = new MessageVector(libc, BATCH, this.#rxData, { nameBytes });
     this.#txVector = new MessageVector(libc, QUEUE, this.#txData, { nameBytes });
     const at = new Uint32Array(BATCH);
@@ -109,6 +141,7 @@ export class BatchUdp implements UdpListener {
   start(via: Via, sink: ListenerSink): void {
     if (this.#closed || this.#sink !== undefined) return;
     this.#sink = sink;
+    this.#via = via;
     this.#rx.via.fill(via);
     this.#poll = this.#libc.poll(this.#fd, { readable: true }, this.#onReady);
   }
@@ -138,6 +171,7 @@ export class BatchUdp implements UdpListener {
       if (sent > 0) {
         this.counters.sent += sent;
         this.#head += sent;
+        this.#blamed = false;
         continue;
       }
       const errno = this.#libc.errno();
@@ -146,7 +180,13 @@ export class BatchUdp implements UdpListener {
         this.#block(true);
         return;
       }
-      // sendmmsg stops at the first message it can't send and, asked again, names the error.
+      // sendmmsg stops at the first message it can't send and, asked again, names the error: that of an earlier datagram,
+      // when ICMP has told of one meanwhile. Naming it takes it away, so that a second try tells the two apart.
+      if (!this.#blamed) {
+        this.#blamed = true;
+        continue;
+      }
+      this.#blamed = false;
       this.counters.sendErrors++;
       this.#head++;
     }
@@ -206,9 +246,30 @@ export class BatchUdp implements UdpListener {
       this.#block(false);
       this.flush();
     }
-    // A status other than 0 is a pending socket error, which a receive call takes away.
     if (got.readable === true || status !== 0) this.#receive();
+    // A status other than 0 means that errors wait in the socket; libuv has stopped watching it because of them.
+    if (status === 0 || this.#closed) return;
+    this.#hearErrors();
+    if (!this.#closed) this.#poll?.start({ readable: true, writable: this.#blocked }, this.#onReady);
   };
+
+  /** What ICMP says of datagrams of ours: each comes back with its beginning. Forged reports have to quote what only its receiver has seen. */
+  #hearErrors(): void {
+    const { head, headers, control, controlWords } = this.#errorVector;
+    for (let round = 0; round < ROUNDS; round++) {
+      for (let i = 0; i < ERRORS; i++) head[i * HEADER_WORDS + CONTROL_LENGTH] = CONTROL_BYTES;
+      const got = this.#libc.recvmmsg(this.#fd, headers, ERRORS, MSG_DONTWAIT | MSG_ERRQUEUE, null);
+      if (got <= 0) return;
+      for (let i = 0; i < got && this.#sink !== undefined; i++) {
+        if (!UNREACHABLE.has(control[i * controlWords + ERRNO]!)) continue;
+        this.counters.undelivered = (this.counters.undelivered ?? 0) + 1;
+        const length = Math.min(head[i * HEADER_WORDS + LENGTH]!, QUOTED);
+        if (length > 0)
+          this.#sink.undelivered?.(this.#via, this.#errorData.toString('latin1', i * QUOTED, i * QUOTED + length));
+      }
+      if (got < ERRORS) return;
+    }
+  }
 
   #receive(): void {
     const { head, names, headers } = this.#rxVector;

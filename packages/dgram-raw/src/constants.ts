@@ -23,7 +23,9 @@ export const SK_MEMINFO_DROPS = 8;
 export const SK_MEMINFO_WORDS = 9;
 
 export const IP_TOS = 1;
+export const IP_RECVERR = 11;
 export const IP_ORIGDSTADDR = 20;
+export const IPV6_RECVERR = 25;
 export const IPV6_V6ONLY = 26;
 export const IPV6_TCLASS = 67;
 export const IPV6_ORIGDSTADDR = 74;
@@ -31,6 +33,7 @@ export const IPV6_ORIGDSTADDR = 74;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_WAITFORONE = 0x10000;
 export const MSG_TRUNC = 0x20;
+export const MSG_ERRQUEUE = 0x2000;
 
 export const EPOLLIN = 1;
 export const EPOLL_CTL_ADD = 1;

@@ -28,6 +28,8 @@ export interface UdpCounters {
   receiveBatches: number;
   /** Datagrams that the kernel would not take (no route, refused by a filter, too long): counted, never thrown. */
   sendErrors: number;
+  /** Datagrams of ours that the network reported as not delivered (ICMP unreachable); undefined where it can't be heard. */
+  undelivered?: number;
   /** Datagrams longer than the receive slot: dropped. */
   truncated: number;
   /** Sends answered with `false`: queue full, closed, or longer than UDP carries. */

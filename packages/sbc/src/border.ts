@@ -10,6 +10,7 @@ import {
   type Rx,
   type Tx,
   type Verdict,
+  type Via,
 } from '@drawbridge/core';
 import type { RelayEvent } from '@drawbridge/media-relay';
 import { buildReply, isWebSocket, MessageView, statelessTag } from '@drawbridge/sip';
@@ -79,6 +80,10 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
   handleFlow(now: Mono, flow: FlowId, what: FlowChange, tx: Tx): void {
     if (what === 'opened') this.shard.m.flows.streamOpened(now, flow);
     else this.shard.m.flows.streamClosed(now, flow, tx);
+  }
+
+  handleUndelivered(now: Mono, _via: Via, quoted: string, tx: Tx): void {
+    if (this.shard.m.transactions.undelivered(now, quoted, tx)) this.shard.m.counts.add('transport-failed');
   }
 
   handleTimeout(now: Mono, tx: Tx): void {

@@ -1,4 +1,4 @@
-import type { Random, ReasonCounts, TimerWheel } from '@drawbridge/core';
+import type { Mono, Random, ReasonCounts, TimerWheel } from '@drawbridge/core';
 import type { MediaRelay } from '@drawbridge/media-relay';
 import { type Flow, type FlowTable, MessageView, type Tap, type Transactions } from '@drawbridge/sip';
 import type { Asks } from './asks.js';
@@ -12,7 +12,9 @@ import type { Domains } from './domains.js';
 import type { Outbox } from './events.js';
 import { PrefixBudget } from './guard/prefix-budget.js';
 import type { IdentityPolicy } from './identity/policy.js';
+import type { Identity } from './inbound.js';
 import type { StoreJournal } from './journal.js';
+import type { HopList } from './locate/hop-list.js';
 import type { Locator } from './locate/locator.js';
 import type { Waker } from './push/waker.js';
 import type { Realms } from './realms.js';
@@ -88,11 +90,29 @@ export class Shard {
     this.pongs = new PrefixBudget(PONGS, PONG_WINDOW_MS, modules.random.u32());
   }
 
-  /** A leg's flow while it lives; otherwise the newest flow its subscriber has registered since. */
-  wayTo(leg: Leg): Flow {
-    if (leg.flow.alive || leg.identity.kind !== 'subscriber') return leg.flow;
-    const again = this.m.registrar.lookup(leg.identity.aor)[0]?.flow;
+  /**
+   * A leg's flow while it lives; otherwise the newest flow its subscriber has registered since, or a new stream to the
+   * same hop of a configured peer, or to the next when that one has failed lately.
+   */
+  wayTo(now: Mono, leg: Leg): Flow {
+    if (leg.flow.alive) return leg.flow;
+    const again =
+      leg.identity.kind === 'subscriber'
+        ? this.m.registrar.lookup(leg.identity.aor)[0]?.flow
+        : this.#redialled(now, leg.flow, leg.hops);
     if (again !== undefined) leg.moveTo(this, again);
     return leg.flow;
+  }
+
+  /** Next hops of a configured peer; a subscriber has none. */
+  hopsOf(identity: Identity): HopList | undefined {
+    const domain = identity.kind === 'peer' ? this.m.domains.lookup(identity.domain) : undefined;
+    return domain?.kind === 'upstream' ? domain.next : undefined;
+  }
+
+  #redialled(now: Mono, dead: Flow, hops: HopList | undefined): Flow | undefined {
+    const same = hops?.find(dead);
+    const hop = same === undefined || hops?.isDown(now, same) === true ? hops?.current(now)[0] : same;
+    return hop === undefined ? undefined : this.m.flows.dialled(now, hop.listener.via, hop.endpoint, hop.host);
   }
 }

@@ -15,11 +15,12 @@ import { hide, type Trust } from '../hide/hide.js';
 import { outerParties } from '../identity/headers.js';
 import type { Side } from '../identity/policy.js';
 import type { Inbound } from '../inbound.js';
+import { FAILOVER_MS } from '../send/over-hops.js';
 import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { trunkParties } from '../trunk/parties.js';
 import { mint } from './identifier.js';
-import { FAILOVER_MS, hopsLeft } from './setup.js';
+import { hopsLeft } from './setup.js';
 import { passesOver, rank, statusAcross } from './status.js';
 
 /** Only an INVITE can be cancelled (RFC 3261 §9.1), and only it is acknowledged. */

@@ -16,6 +16,7 @@ import { ALLOW_LINE, hide } from '../hide/hide.js';
 import { outerParty } from '../hide/party.js';
 import { outerParties } from '../identity/headers.js';
 import type { Identity, Inbound } from '../inbound.js';
+import { FAILOVER_MS } from '../send/over-hops.js';
 import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { asksSips, isSips } from '../transports/secure.js';
@@ -28,8 +29,6 @@ import { type CallerOptions, NO_OPTIONS, optionsOf } from './options.js';
 import { timerRequest, tooBrief } from './session-timer.js';
 
 const CALLER = 'a';
-/** Silence of a next hop that has a substitute: five transmissions. */
-export const FAILOVER_MS = 8000;
 
 const SUPPORTED_100REL = headerLine('Supported', '100rel');
 
@@ -283,6 +282,7 @@ export function callerLeg(call: Call): Leg {
     upstream: call.party.kind === 'peer' ? call.party.domain : undefined,
     sips: asksSips(invite.request),
     keeper: call.party.kind === 'trunk' ? call.keeper : undefined,
+    hops: shard.hopsOf(call.party),
   });
   caller.inviteIn = invite;
   return caller;

@@ -14,8 +14,8 @@ import {
 import type { Target } from '../decide/plan.js';
 import { hide } from '../hide/hide.js';
 import { outerParties } from '../identity/headers.js';
-import type { IdentityPolicy } from '../identity/policy.js';
-import type { Inbound } from '../inbound.js';
+import type { Identity, Inbound } from '../inbound.js';
+import { FAILOVER_MS } from '../send/over-hops.js';
 import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { isSips } from '../transports/secure.js';
@@ -24,7 +24,7 @@ import { mint, mintRef } from './identifier.js';
 import { Leg, type LegOwner, sharesUpstream } from './leg.js';
 import { REFER_SUBSCRIPTION_MS } from './notifier.js';
 import { hasTarget, hopsLeft } from './setup.js';
-import { statusAcross } from './status.js';
+import { passesOver, statusAcross } from './status.js';
 
 /** RFC 6665 §3.1.1 leaves it to the event; nobody may hold state here for longer than this without a refresh. */
 const LONGEST_S = 24 * 3600;
@@ -79,9 +79,25 @@ export function startSubscription(shard: Shard, inbound: Inbound, target: Target
   const flow = shard.m.flows.of(now, via, peer, j);
   const opened: ServerUser = { onCancel() {}, onAckMissing() {} };
   const st = flow === undefined ? undefined : shard.m.transactions.openServer(now, m, flow, opened, tx);
-  if (st === undefined || flow === undefined) return reply(503, 'transaction-limit', RETRY);
+  if (st === undefined) return reply(503, 'transaction-limit', RETRY);
+  subscribe(shard, now, { st, identity, lines }, m, target, tx);
+  return PASS;
+}
 
-  const across = shard.m.identity.crossing({ identity, listener: shard.m.realms.listener(via) }, target);
+/** Who asked, and the transaction in which he waits. */
+interface Asker {
+  readonly st: ServerTransaction;
+  readonly identity: Identity;
+  /** Header lines mapped for the other side. */
+  readonly lines: string;
+}
+
+/** The SUBSCRIBE to one target, with legs of its own. */
+function subscribe(shard: Shard, now: Mono, asker: Asker, m: MessageView, target: Target, tx: Tx): void {
+  const { st, identity, lines } = asker;
+  const { flow } = st;
+  const listener = shard.m.realms.listener(flow.via);
+  const across = shard.m.identity.crossing({ identity, listener }, target);
   const parties = trunkParties(shard, target, outerParties(across, m));
   const legs = { subscriber: undefined as Leg | undefined, notifier: undefined as Leg | undefined };
   const subscription = new Subscription(shard, mintRef(shard), owner => {
@@ -89,12 +105,13 @@ export function startSubscription(shard: Shard, inbound: Inbound, target: Target
       id: 'a',
       role: 'caller',
       owner,
-      listener: shard.m.realms.listener(via),
+      listener,
       flow,
       identity,
       callId: own(m.callId),
       localTag: mint(shard),
       upstream: identity.kind === 'peer' ? identity.domain : undefined,
+      hops: shard.hopsOf(identity),
       sips: isSips(m.uri),
     });
     const notifier = new Leg({
@@ -120,7 +137,7 @@ export function startSubscription(shard: Shard, inbound: Inbound, target: Target
     return [subscriber, notifier];
   });
   const { subscriber, notifier } = legs;
-  if (subscriber === undefined || notifier === undefined) return PASS;
+  if (subscriber === undefined || notifier === undefined) return;
   subscription.keepFor(now, 64);
   const branch = shard.m.transactions.newBranch();
   const text = buildRequest({
@@ -136,44 +153,39 @@ export function startSubscription(shard: Shard, inbound: Inbound, target: Target
     contact: notifier.contact,
     headers: lines + hide(m, { credentials: sharesUpstream(subscriber, notifier), challenges: false, across }),
   });
-  const user = new FirstSubscribe(subscription, st, subscriber, notifier, parties, target.uri, shard.m.identity);
-  if (send(shard, now, notifier, { method: m.method, text, branch, user }, tx) === undefined)
+  const user = new FirstSubscribe(shard, subscription, asker, { subscriber, notifier, parties, target });
+  const timeoutMs = target.otherwise === undefined ? undefined : FAILOVER_MS;
+  if (send(shard, now, notifier, { method: m.method, text, branch, user, timeoutMs }, tx) === undefined)
     user.fail(now, 503, RETRY, tx);
-  return PASS;
+}
+
+interface SubscribeWay {
+  readonly subscriber: Leg;
+  readonly notifier: Leg;
+  readonly parties: { readonly from: string; readonly to: string };
+  readonly target: Target;
 }
 
 /** The response to the SUBSCRIBE that opens a subscription. Its first NOTIFY may overtake it. */
 class FirstSubscribe implements ClientUser {
+  readonly #shard: Shard;
   readonly #subscription: Subscription;
-  readonly #st: ServerTransaction;
-  readonly #subscriber: Leg;
-  readonly #notifier: Leg;
-  readonly #parties: { readonly from: string; readonly to: string };
-  readonly #uri: string;
-  readonly #identity: IdentityPolicy;
+  readonly #asker: Asker;
+  readonly #way: SubscribeWay;
 
-  constructor(
-    subscription: Subscription,
-    st: ServerTransaction,
-    subscriber: Leg,
-    notifier: Leg,
-    parties: { readonly from: string; readonly to: string },
-    uri: string,
-    identity: IdentityPolicy,
-  ) {
-    this.#uri = uri;
-    this.#identity = identity;
+  constructor(shard: Shard, subscription: Subscription, asker: Asker, way: SubscribeWay) {
+    this.#shard = shard;
     this.#subscription = subscription;
-    this.#st = st;
-    this.#subscriber = subscriber;
-    this.#notifier = notifier;
-    this.#parties = parties;
+    this.#asker = asker;
+    this.#way = way;
   }
 
   onResponse(now: Mono, ct: ClientTransaction, m: MessageView, tx: Tx): void {
     if (m.status < 200) return;
-    const challenges = sharesUpstream(this.#subscriber, this.#notifier);
-    const across = this.#identity.crossing(this.#notifier, this.#subscriber);
+    const { subscriber, notifier, parties, target } = this.#way;
+    if (passesOver(m.status, notifier.hops) && this.#elsewhere(now, ct, tx)) return;
+    const challenges = sharesUpstream(subscriber, notifier);
+    const across = this.#shard.m.identity.crossing(notifier, subscriber);
     if (m.status >= 300) {
       const status = statusAcross(m.status, challenges);
       return this.fail(
@@ -183,47 +195,57 @@ class FirstSubscribe implements ClientUser {
         tx,
       );
     }
-    const notifier = this.#notifier;
     notifier.dialog ??= Dialog.asClient(
       {
         callId: notifier.callId,
         localTag: notifier.localTag,
-        localUri: this.#parties.from,
-        remoteUri: this.#parties.to,
+        localUri: parties.from,
+        remoteUri: parties.to,
         localSeq: 1,
       },
       m,
       ct.flow,
     );
-    if (notifier.dialog.remoteTarget === '') notifier.dialog.remoteTarget = this.#uri;
+    if (notifier.dialog.remoteTarget === '') notifier.dialog.remoteTarget = target.uri;
     const granted = parseExpires(m.get(H.expires));
     // A REFER's own subscription has no Expires: its notifier says in the first NOTIFY how long it lasts.
     this.#subscription.keepFor(
       now,
       granted >= 0 ? granted : ct.method === 'REFER' ? REFER_SUBSCRIPTION_MS / 1000 : 3600,
     );
-    this.#st.reply(
+    this.#asker.st.reply(
       now,
       m.status,
       {
-        toTag: this.#subscriber.localTag,
-        headers:
-          headerLine('Contact', this.#subscriber.contact) + hide(m, { credentials: false, challenges: false, across }),
+        toTag: subscriber.localTag,
+        headers: headerLine('Contact', subscriber.contact) + hide(m, { credentials: false, challenges: false, across }),
       },
       tx,
     );
   }
 
-  onTimeout(now: Mono, _ct: ClientTransaction, tx: Tx): void {
-    this.fail(now, 480, '', tx);
+  onTimeout(now: Mono, ct: ClientTransaction, tx: Tx): void {
+    if (!this.#elsewhere(now, ct, tx)) this.fail(now, 480, '', tx);
   }
 
-  onTransportError(now: Mono, _ct: ClientTransaction, tx: Tx): void {
-    this.fail(now, 480, '', tx);
+  onTransportError(now: Mono, ct: ClientTransaction, tx: Tx): void {
+    if (!this.#elsewhere(now, ct, tx)) this.fail(now, 480, '', tx);
+  }
+
+  /** RFC 3263 §4.3, as for calls; not once a NOTIFY has shown that somebody serves it there. */
+  #elsewhere(now: Mono, ct: ClientTransaction, tx: Tx): boolean {
+    const { notifier, target } = this.#way;
+    if (target.otherwise === undefined || notifier.dialog !== undefined) return false;
+    notifier.hops?.failed(now, ct.flow);
+    this.#subscription.end(now, 'peer-rejected', undefined, tx);
+    const { aside } = this.#shard;
+    aside.parse(this.#asker.st.request);
+    subscribe(this.#shard, now, this.#asker, aside, target.otherwise, tx);
+    return true;
   }
 
   fail(now: Mono, status: number, headers: string, tx: Tx): void {
-    this.#st.reply(now, status, { headers, reason: 'peer-rejected' }, tx);
+    this.#asker.st.reply(now, status, { headers, reason: 'peer-rejected' }, tx);
     this.#subscription.end(now, 'peer-rejected', undefined, tx);
   }
 }

@@ -2,13 +2,13 @@ import type { Mono, Tx } from '@drawbridge/core';
 import type { ClientTransaction, ClientUser, Flow } from '@drawbridge/sip';
 import { Leg } from '../call/leg.js';
 import type { Target } from '../decide/plan.js';
-import type { RealmListener } from '../realms.js';
 import type { Shard } from '../shard.js';
 import { Attended } from '../trunk/challenge.js';
+import { FAILOVER_MS, OverHops } from './over-hops.js';
+import { throughVia } from './through-via.js';
 
 /** RFC 3261 §18.1.1: above this a datagram may be cut on the way. */
 const UDP_SAFE = 1300;
-const VIA = '\r\nVia: SIP/2.0/';
 
 export interface Outgoing {
   readonly method: string;
@@ -20,20 +20,30 @@ export interface Outgoing {
   readonly timerC?: number | undefined;
   /** Instead of 64·T1, where there is another way to try. */
   readonly timeoutMs?: number | undefined;
-  /** Another transaction stands for it now: a challenge has been answered. */
+  /** Another transaction stands for it now: a challenge has been answered, or another hop is tried. */
   readonly replaced?: ((ct: ClientTransaction) => void) | undefined;
 }
 
 /** A request that is ready for the wire, over the flow of its leg or target. Undefined: too many transactions (counted by the layer). */
 export function send(shard: Shard, now: Mono, to: Leg | Target, r: Outgoing, tx: Tx): ClientTransaction | undefined {
   const flow = way(shard, now, to, r.text);
-  const { method, branch, timerC, timeoutMs } = r;
+  const { method, branch, timerC } = r;
   const text = throughVia(shard, to, flow, r.text);
-  const user =
+  let user: ClientUser =
     to.keeper === undefined
       ? r.user
       : new Attended(shard.m.transactions, to.keeper, to instanceof Leg ? to : undefined, r, text);
+  let { timeoutMs } = r;
+  if (to instanceof Leg && to.hops !== undefined && to.hops.all.length > 1 && hasLived(to)) {
+    user = new OverHops(shard, to, { ...r, user });
+    timeoutMs = Math.min(timeoutMs ?? FAILOVER_MS, FAILOVER_MS);
+  }
   return shard.m.transactions.request(now, { method, text, branch, flow, user, timerC, timeoutMs }, tx);
+}
+
+/** An INVITE and what belongs to it before the answer have a way of their own to the next hop. */
+function hasLived({ dialog }: Leg): boolean {
+  return dialog !== undefined && dialog.state !== 'early';
 }
 
 /** An ACK to a 2xx goes the way of every request of its leg. Gives the text as it left, for when it must leave again. */
@@ -47,7 +57,7 @@ export function sendAck(shard: Shard, now: Mono, to: Leg, text: string, tx: Tx):
 }
 
 function way(shard: Shard, now: Mono, to: Leg | Target, text: string): Flow {
-  const usual = to instanceof Leg ? shard.wayTo(to) : to.flow;
+  const usual = to instanceof Leg ? shard.wayTo(now, to) : to.flow;
   return usual.transport === 'udp' && text.length > UDP_SAFE ? (wideWay(shard, now, to, usual) ?? usual) : usual;
 }
 
@@ -65,12 +75,4 @@ function wideWay(shard: Shard, now: Mono, to: Leg | Target, usual: Flow): Flow |
     if (flow.transport !== 'udp' && flow.peer.sameAddress(flow.j, usual.peer, usual.j)) return flow;
   }
   return undefined;
-}
-
-/** The message was written for the leg's own listener; over another one its Via says so. */
-function throughVia(shard: Shard, to: Leg | Target, flow: Flow, text: string): string {
-  const listener: RealmListener = shard.m.realms.listener(flow.via);
-  if (listener === to.listener) return text;
-  const at = text.indexOf(VIA) + VIA.length;
-  return `${text.slice(0, at)}${listener.transport.toUpperCase()} ${listener.sentBy}${text.slice(text.indexOf(';', at))}`;
 }

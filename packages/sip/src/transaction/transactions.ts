@@ -51,6 +51,8 @@ export interface TransactionModules {
 }
 
 const COOKIE = 'z9hG4bK';
+const BRANCH_PARAM = ';branch=';
+const BRANCH_END = ';,\r ';
 const NOWHERE: Tx = { text: () => false, inPlace: () => false };
 /** The transaction of a CANCEL has nobody to tell: the INVITE's own end says what came of it. */
 const CANCEL_USER: ClientUser = { onResponse() {}, onTimeout() {}, onTransportError() {} };
@@ -214,6 +216,26 @@ export class Transactions {
     if (ct !== undefined && ct.method === m.cseqMethod && ct.receive(now, m)) return true;
     this.#ctx.counts.add('stray-response');
     return false;
+  }
+
+  /**
+   * The network says that a datagram of ours did not arrive (RFC 3261 §18.4). `quoted` is its beginning; only who has seen the
+   * request knows the branch in it. A request that has been answered at all was heard: nothing happens. False: not ours.
+   */
+  undelivered(now: Mono, quoted: string, tx: Tx): boolean {
+    const method = quoted.slice(0, quoted.indexOf(' '));
+    const at = quoted.indexOf(BRANCH_PARAM);
+    if (method === '' || at < 0 || !quoted.startsWith(' SIP/2.0\r\nVia:', quoted.indexOf(' ', method.length + 1)))
+      return false;
+    const from = at + BRANCH_PARAM.length;
+    let to = from;
+    while (to < quoted.length && !BRANCH_END.includes(quoted.charAt(to))) to++;
+    // Cut off in its midst.
+    if (to === quoted.length) return false;
+    const ct = this.#clients.get(clientKey(quoted.slice(from, to), method));
+    if (ct === undefined || (ct.state !== 'calling' && ct.state !== 'trying')) return false;
+    ct.flowDied(now, tx);
+    return true;
   }
 
   /** Sends a request and looks after it. Undefined when there are too many (counted). */
