@@ -77,7 +77,8 @@ export class OverHops implements ClientUser {
       branch,
       text: throughVia(this.#shard, this.#leg, flow, renewed),
       timerC,
-      timeoutMs: last ? timeoutMs : Math.min(timeoutMs ?? FAILOVER_MS, FAILOVER_MS),
+      // Whoever sent what is no INVITE waits 64·T1 in all: the last hop gets no more time than the others.
+      timeoutMs: last && method === 'INVITE' ? timeoutMs : Math.min(timeoutMs ?? FAILOVER_MS, FAILOVER_MS),
     };
   }
 }

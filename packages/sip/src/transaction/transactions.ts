@@ -233,7 +233,7 @@ export class Transactions {
     // Cut off in its midst.
     if (to === quoted.length) return false;
     const ct = this.#clients.get(clientKey(quoted.slice(from, to), method));
-    if (ct === undefined || (ct.state !== 'calling' && ct.state !== 'trying')) return false;
+    if (ct?.method !== method || (ct.state !== 'calling' && ct.state !== 'trying')) return false;
     ct.flowDied(now, tx);
     return true;
   }
