@@ -22,7 +22,7 @@ const BY_STAGE = {
   ],
   decide: [
     'unknown-domain', 'not-found', 'not-registered', 'forbidden', 'method-denied', 'foreign-route', 'declined', 'call-limit', 'session-limit', 'draining',
-    'unresolvable', 'no-route', 'next-hop-down', 'privacy-unavailable', 'no-secure-way', 'trunk-limit', 'emergency-limit',
+    'forwarding-stopped', 'unresolvable', 'no-route', 'next-hop-down', 'privacy-unavailable', 'no-secure-way', 'trunk-limit', 'emergency-limit',
   ],
   registrar: [
     'too-many-contacts', 'interval-too-brief', 'out-of-order', 'wildcard-with-expires', 'store-failed', 'binding-limit', 'foreign-contact',

@@ -5,9 +5,12 @@ import { Asks } from './asks.js';
 import { Authenticator } from './authenticate/authenticator.js';
 import { Border } from './border.js';
 import type { Config } from './config.js';
+import { direct } from './decide/decide.js';
 import { targetOfBinding } from './decide/places.js';
 import type { Domain, Domains } from './domains.js';
 import { Outbox } from './events.js';
+import { Forwarder } from './forwarding/chain.js';
+import { Forwardings } from './forwarding/rules.js';
 import { IdentityPolicy } from './identity/policy.js';
 import { StoreJournal } from './journal.js';
 import { Locator } from './locate/locator.js';
@@ -35,6 +38,8 @@ export interface Parts {
   readonly realms: Realms;
   readonly domains: Domains;
   readonly subscribers: Subscribers;
+  /** Absent: those of the configuration. */
+  readonly forwardings?: Forwardings;
   readonly relay: MediaRelay;
   readonly random: Random;
   readonly counts: ReasonCounts;
@@ -73,6 +78,7 @@ export interface Assembled {
   readonly trunks: Trunks;
   readonly routing: Routing;
   readonly watch: TrunkWatch;
+  readonly forwarder: Forwarder;
 }
 
 /** The pure part of the composition: one shard and all it stands on, on one wheel. Tests put it between wires that are arrays. */
@@ -158,6 +164,10 @@ export function assemble(config: Config, parts: Parts): Assembled {
     { auth: config.auth, methods: config.methods },
     { digestOf: d => digests.of(d), domains, registrar, subscribers, identity, trunks, routing },
   );
+  const forwarder = new Forwarder(parts.forwardings ?? new Forwardings(config.forwarding), {
+    headers: config.calls.forwardingHeaders,
+    decide: direct,
+  });
   const border: Border = new Border(
     { calls: config.calls, methods: config.methods, key: parts.keys.tag, index: 0 },
     {
@@ -180,13 +190,14 @@ export function assemble(config: Config, parts: Parts): Assembled {
       asks,
       waker,
       locator,
+      forwarder,
       tap,
     },
     traces,
   );
   for (const list of trunks.hopLists) locator.keep(parts.now, list);
   const watch = new TrunkWatch(trunks, { transactions, flows, wheel, random, outbox }, parts.now);
-  return { border, flows, transactions, registrar, digests, locator, waker, trunks, routing, watch };
+  return { border, flows, transactions, registrar, digests, locator, waker, forwarder, trunks, routing, watch };
 }
 
 /** One digest server per set of algorithms, all with the same keys: most borders need exactly one. */

@@ -24,6 +24,7 @@ import type { Config } from './config.js';
 import { demoCredentials } from './demo.js';
 import { Domains } from './domains.js';
 import { EventLog } from './event-log.js';
+import { FORWARDING_PREFIX, Forwardings } from './forwarding/rules.js';
 import { registerHep } from './hep/metrics.js';
 import { HepMirror, taps } from './hep/mirror.js';
 import { openCollector } from './hep/shell/collector.js';
@@ -130,6 +131,10 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
     for await (const r of store.load(SUBSCRIBER_PREFIX)) subscribers.apply(r.key, r.value);
     const stopWatching = store.watch(change => void subscribers.apply(change.key, change.value), SUBSCRIBER_PREFIX);
     closing.push(async () => stopWatching());
+    const forwardings = new Forwardings(config.forwarding);
+    for await (const r of store.load(FORWARDING_PREFIX)) forwardings.apply(r.key, r.value);
+    const stopForwardings = store.watch(change => void forwardings.apply(change.key, change.value), FORWARDING_PREFIX);
+    closing.push(async () => stopForwardings());
     const demo =
       config.domains === undefined ? await demoSubscribers(primary, modules.credentialsPath ?? CREDENTIALS, warn) : [];
     for (const c of demo) {
@@ -167,6 +172,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
       realms,
       domains,
       subscribers,
+      forwardings,
       relay,
       random,
       counts,
@@ -179,7 +185,8 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
       peerOf: via => sockets.streams[via & 0xff]?.peerOf(via),
       streams: via => sockets.streams[via & 0xff],
     });
-    const { border, flows, transactions, registrar, digests, locator, waker, trunks, routing, watch } = assembled;
+    const { border, flows, transactions, registrar, digests, locator, waker, forwarder, trunks, routing, watch } =
+      assembled;
     late.border = border;
 
     // What happens to its events.
@@ -268,6 +275,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
       registrar,
       transfers: border.shard.transfers,
       waker,
+      forwarder,
       subscribers,
       transactions,
       flows,
@@ -289,6 +297,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
       subscribers,
       trunks,
       store,
+      forwardings,
       status,
       drain,
     });

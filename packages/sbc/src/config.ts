@@ -5,6 +5,7 @@ import { cdrConfig } from './accounting/config.js';
 import { realmCodecs } from './anchor/config.js';
 import { dialogKeys } from './call/config.js';
 import { transferSection } from './call/transfer-config.js';
+import { forwardingSection } from './forwarding/rules.js';
 import { hepConfig } from './hep/config.js';
 import { identityConfig, realmHeaders } from './identity/config.js';
 import { dnsSection, nextHopUri } from './locate/config.js';
@@ -111,6 +112,8 @@ export const configSchema = z
         ...dialogKeys,
         /** What a 3xx of a callee or trunk does: its contacts are rung, shown to the caller, or neither. */
         redirect: z.enum(['recurse', 'pass', 'refuse']).default('refuse'),
+        /** What tells a callee that, and by whom, a call was forwarded to him. */
+        forwardingHeaders: z.array(z.enum(['Diversion', 'History-Info'])).default(['Diversion']),
         /** How long a drain waits for calls to end by themselves. */
         drainWithin: span('1h'),
       })
@@ -153,6 +156,7 @@ export const configSchema = z
       .prefault({}),
     dns: dnsSection,
     push: pushSection,
+    forwarding: forwardingSection,
     store: z
       .strictObject({ kind: z.enum(['lmdb', 'memory']).default('lmdb'), path: z.string().min(1).default('var/store') })
       .prefault({}),

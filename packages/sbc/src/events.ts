@@ -1,6 +1,7 @@
 import type { AskId, Endpoint, Masked, Mono, Reason } from '@drawbridge/core';
 import type { RtcpReport, StreamFacts } from '@drawbridge/media-relay';
 import type { Answer, Question, QuestionKind } from './asks.js';
+import type { Why } from './forwarding/headers.js';
 import type { LocateEvent } from './locate/locator.js';
 import type { PushEvent } from './push/waker.js';
 import type { BindingEvent } from './registrar/bindings.js';
@@ -35,6 +36,8 @@ export type CallEvent =
       readonly to: Masked;
       readonly attended: boolean;
     })
+  /** `from` had it sent on to `to`. */
+  | (OfCall & { readonly kind: 'call-forwarded'; readonly from: Masked; readonly to: Masked; readonly why: Why })
   | (OfCall & { readonly kind: 'call-held' | 'call-resumed'; readonly by: Side })
   | (OfCall & { readonly kind: 'call-moved'; readonly leg: string; readonly to: Endpoint })
   | (OfCall & {
@@ -74,6 +77,8 @@ export type CallEvent =
       readonly lastedMs: number;
       readonly talkedMs: number;
       readonly media: readonly StreamFacts[];
+      /** Last target of forwarding. */
+      readonly forwardedTo?: Masked | undefined;
       /** References of the call that went on with one of its parties, and of the one it took a party from; '' without. */
       readonly transferredTo: string;
       readonly transferredFrom: string;

@@ -14,6 +14,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['trunks', async () => (await import('./commands/trunks.js')).trunks],
   ['trace', async () => (await import('./commands/trace.js')).trace],
   ['subscribers', async () => (await import('./commands/subscribers.js')).subscribers],
+  ['forward', async () => (await import('./commands/forward.js')).forward],
   ['drain', async () => (await import('./commands/drain.js')).drain],
 ]);
 

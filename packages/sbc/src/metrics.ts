@@ -4,6 +4,8 @@ import type { Metrics } from '@drawbridge/service';
 import type { FlowTable, StreamListener, Transactions } from '@drawbridge/sip';
 import type { UdpListener } from 'node-dgram-raw';
 import { registerTransferMetrics, type TransferCounts } from './call/metrics.js';
+import type { Forwarder } from './forwarding/chain.js';
+import { registerForwardingMetrics } from './forwarding/metrics.js';
 import { registerPushMetrics } from './push/metrics.js';
 import type { Waker } from './push/waker.js';
 import type { RealmListener } from './realms.js';
@@ -19,6 +21,7 @@ export interface MetricsSources {
   readonly registrar: Registrar;
   readonly transfers: TransferCounts;
   readonly waker: Waker | undefined;
+  readonly forwarder: Forwarder;
   readonly subscribers: Subscribers;
   readonly transactions: Transactions;
   readonly flows: FlowTable;
@@ -102,6 +105,7 @@ export function registerMetrics(metrics: Metrics, s: MetricsSources): void {
   registerAlgMetrics(metrics, s.registrar.alg);
   registerPushMetrics(metrics, s.waker);
   registerTransferMetrics(metrics, s.transfers);
+  registerForwardingMetrics(metrics, s.forwarder);
   listenerMetrics(metrics, s);
   relayMetrics(metrics, s.relay);
 }

@@ -10,6 +10,7 @@ import type { Subscription } from './call/subscription.js';
 import type { Config } from './config.js';
 import type { Domains } from './domains.js';
 import type { Outbox } from './events.js';
+import type { Forwarder } from './forwarding/chain.js';
 import { PrefixBudget } from './guard/prefix-budget.js';
 import type { IdentityPolicy } from './identity/policy.js';
 import type { Identity } from './inbound.js';
@@ -54,6 +55,7 @@ export interface ShardModules {
   readonly counts: ReasonCounts;
   readonly outbox: Outbox;
   readonly journal: StoreJournal;
+  readonly forwarder: Forwarder;
   /** Absent: phones can't be woken by push. */
   readonly waker?: Waker | undefined;
   readonly asks: Asks;

@@ -15,6 +15,8 @@ export interface CallRecord {
   readonly by: 'caller' | 'callee' | 'border';
   readonly lastedMs: number;
   readonly talkedMs: number;
+  /** Where it was forwarded to in the end. */
+  readonly forwardedTo?: string;
   /** The record that goes on with a party of this call, or that this one goes on from. */
   readonly transferredTo?: string;
   readonly transferredFrom?: string;
@@ -53,6 +55,7 @@ export function callRecord(e: Extract<CallEvent, { kind: 'call-ended' }>, wall: 
     by: e.by,
     lastedMs: Math.round(e.lastedMs),
     talkedMs: Math.round(e.talkedMs),
+    ...(e.forwardedTo === undefined ? {} : { forwardedTo: e.forwardedTo.reveal() }),
     ...(e.transferredTo === '' ? {} : { transferredTo: e.transferredTo }),
     ...(e.transferredFrom === '' ? {} : { transferredFrom: e.transferredFrom }),
     media: e.media.map(m => ({

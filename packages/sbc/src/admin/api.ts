@@ -1,5 +1,6 @@
 import { Hono } from 'hono';
 import * as z from 'zod';
+import { type ForwardingSource, forwardingRoutes } from '../forwarding/api.js';
 import type { NewSubscriber } from '../subscribers.js';
 import type { TrunkFacts } from '../trunk/facts.js';
 import type { BindingFacts, CallFacts, StatusFacts, TraceMessage } from './facts.js';
@@ -18,6 +19,7 @@ export interface AdminSources {
   /** Problems by position, none when all were stored. All or nothing. */
   addSubscribers(list: readonly NewSubscriber[]): Promise<readonly string[]>;
   removeSubscriber(user: string, domain: string): Promise<boolean>;
+  readonly forwarding: ForwardingSource;
   drain(): void;
 }
 
@@ -52,6 +54,7 @@ export function adminRoutes(s: AdminSources): Hono {
   );
   api.get('/bindings', c => c.json(s.bindings()));
   api.get('/trunks', c => c.json(s.trunks()));
+  forwardingRoutes(api, s.forwarding);
   api.get('/subscribers', c => c.json(s.subscribers()));
   api.post('/subscribers', async c => {
     // A browser sends forms and plain text across origins without asking; JSON it must ask for.

@@ -3,6 +3,8 @@ import { monotonicNow } from '@drawbridge/service';
 import type { Border } from '../border.js';
 import type { Domains } from '../domains.js';
 import type { BorderAnswer, BorderEvent } from '../events.js';
+import { forwardingSource } from '../forwarding/api.js';
+import type { Forwardings } from '../forwarding/rules.js';
 import type { Realms } from '../realms.js';
 import { algAdvice } from '../registrar/alg.js';
 import type { Binding } from '../registrar/binding.js';
@@ -29,6 +31,7 @@ export interface SourcesModules {
   readonly subscribers: Subscribers;
   readonly trunks: Trunks;
   readonly store: Store;
+  readonly forwardings: Forwardings;
   status(): StatusFacts;
   drain(): void;
 }
@@ -38,6 +41,7 @@ export function adminSources(m: SourcesModules): AdminSources {
   return {
     status: m.status,
     drain: m.drain,
+    forwarding: forwardingSource(m),
     calls: () => m.border.calls(),
     call: id => m.border.call(id),
     trace: id => m.border.trace(id),

@@ -1,4 +1,4 @@
-import { type Masked, type Mono, type Reason, type Tx, Waiting } from '@drawbridge/core';
+import { type Masked, type Mono, maskUri, type Reason, type Tx, Waiting } from '@drawbridge/core';
 import type { MediaSession, StreamFacts } from '@drawbridge/media-relay';
 import { headerLine, type MessageView, type ServerTransaction, type ServerUser } from '@drawbridge/sip';
 import type { Keeper, LateTargets, Onward, Target } from '../decide/plan.js';
@@ -61,6 +61,11 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   readonly redirects = new Set<string>();
   /** More targets may still come. */
   #late = false;
+  /** The best failure of those who were tried before the present ones. */
+  #before: BestFailure | undefined = undefined;
+  /** Subscribers who sent it on: it counts as theirs as well. */
+  readonly #sentOnBy: string[] = [];
+  #forwardedTo: Masked | undefined = undefined;
   /** The caller's own. */
   readonly callId: string;
   /** Forks under way; the winner alone once answered. */
@@ -188,7 +193,9 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   }
 
   /** Asks for the targets that aren't known yet. */
-  begin(now: Mono, tx: Tx): void {
+  begin(now: Mono, tx: Tx, further = false): void {
+    const { onward } = this;
+    if (onward === undefined) return;
     const late: LateTargets = {
       wanted: () => this.#late && this.state === 'setup',
       ring: (at, targets, out) => {
@@ -200,7 +207,8 @@ export class Call extends Waiting implements LegOwner, ServerUser {
         this.groupDone(at, out);
       },
     };
-    this.#late = this.onward?.begin?.(now, late, tx) === true;
+    this.#late = (further ? onward.further?.(now, late, tx) : onward.begin?.(now, late, tx)) === true;
+    this.#tellForwarded(now, tx);
   }
 
   /** Every fork of a group has failed: the next group rings, or the caller hears the best of the failures. */
@@ -210,11 +218,17 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     if (this.waiting.length > 0 && best.status < 600) return this.search.nextGroup(this, now, tx);
     if (this.#late && best.status < 600) return;
     const instead = this.onward?.instead?.(now, best.status, tx);
-    if (instead !== undefined && instead.length > 0) {
+    if (instead !== undefined) {
+      // What the next ones say is judged by itself; in the end the caller hears the best of all, the first among equals.
+      if (this.#before === undefined || rank(best.status) < rank(this.#before.status)) this.#before = best;
+      this.best = undefined;
       this.waiting.push(...instead);
-      return this.search.nextGroup(this, now, tx);
+      this.begin(now, tx, true);
+      if (this.waiting.length > 0 || this.#late) return this.search.nextGroup(this, now, tx);
     }
-    this.refuse(now, best.status, causeOf(best.status), best.headers, 'callee', tx);
+    const before = this.#before;
+    const last = before === undefined || rank(best.status) < rank(before.status) ? best : before;
+    this.refuse(now, last.status, causeOf(last.status), last.headers, 'callee', tx);
   }
 
   /** CANCEL to every fork but `except`; what they still answer is dealt with by the fork itself. */
@@ -279,6 +293,19 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     send(this.shard, now, leg, { method: 'BYE', text, branch, user: SILENT }, tx);
   }
 
+  /** RFC 3261 §21.1.3. A caller who wants provisionals reliable hears of the ringing instead. */
+  #tellForwarded(now: Mono, tx: Tx): void {
+    const hops = this.onward?.hops?.() ?? [];
+    for (const { from, to, why } of hops) {
+      this.#sentOnBy.push(from);
+      countUp(this.shard.perSubscriber, from);
+      this.#forwardedTo = maskUri(to);
+      const named = { from: maskUri(`sip:${from}`), to: this.#forwardedTo, why };
+      this.shard.m.outbox.push({ kind: 'call-forwarded', ref: this.ref, at: now, ...named });
+    }
+    if (hops.length > 0 && this.options.reliable !== 'required') this.invite.reply(now, 181, {}, tx);
+  }
+
   #close(now: Mono, cause: Reason, by: Side): void {
     const talked = this.state === 'answered' ? now - this.answeredAt : 0;
     this.state = 'ended';
@@ -292,6 +319,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
     this.keeper?.legGone();
     this.invite.callEnded?.(now, this.shard.m.transactions.tx);
     if (this.identity.kind === 'subscriber') countDown(shard.perSubscriber, this.identity.aor);
+    for (const aor of this.#sentOnBy) countDown(shard.perSubscriber, aor);
     shard.m.outbox.push({
       kind: 'call-ended',
       ref: this.ref,
@@ -304,10 +332,15 @@ export class Call extends Waiting implements LegOwner, ServerUser {
       lastedMs: now - this.startedAt,
       talkedMs: talked,
       media,
+      forwardedTo: this.#forwardedTo,
       transferredTo: this.transferredTo,
       transferredFrom: this.transferredFrom,
     });
   }
+}
+
+function countUp(counts: Map<string, number>, key: string): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
 }
 
 function countDown(counts: Map<string, number>, key: string): void {

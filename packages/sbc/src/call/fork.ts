@@ -27,6 +27,8 @@ export interface InviteParties {
   readonly to: string;
   readonly uri: string;
   readonly routes?: readonly string[] | undefined;
+  /** Further lines of its INVITE. */
+  readonly headers?: string | undefined;
 }
 
 /** A leg of another call on its way into this one. */

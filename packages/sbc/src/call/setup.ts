@@ -251,7 +251,8 @@ function sendInvite(fork: Fork, m: MessageView, now: Mono, tx: Tx): void {
         challenges: false,
         across: shard.m.identity.crossing(caller, callee),
       }) +
-      referredBy(shard, call.identity, m),
+      referredBy(shard, call.identity, m) +
+      (fork.parties.headers ?? ''),
     contentType: fork.offer.contentType,
     body: fork.offer.body,
   });
@@ -316,7 +317,7 @@ function makeFork(call: Call, target: Target, m: MessageView): Fork {
   callee.join(shard);
   const parties = outerParties(shard.m.identity.crossing(caller, callee), m);
   const { from, to } = trunkParties(shard, target, parties);
-  return new Fork(call, caller, callee, { from, to, uri: target.uri, routes: target.routes });
+  return new Fork(call, caller, callee, { from, to, uri: target.uri, routes: target.routes, headers: target.headers });
 }
 
 /** RFC 3892: who asked for this request, as every party is shown. What proves it names hosts and stays here. */

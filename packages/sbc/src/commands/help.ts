@@ -11,6 +11,8 @@ export const HELP = `drawbridge [COMMAND] [-c FILE] [--json]
   trace CALL [full]         both legs of a call as a ladder; full adds the messages
   subscribers list|add|remove|import
                             who may register (works while the border runs and while it doesn't)
+  forward USER@DOMAIN [unconditional|busy|no-answer|offline|dnd|reset …]
+                            where calls to somebody go instead
   drain                     take no new calls; those under way go on
   help                      this text
 

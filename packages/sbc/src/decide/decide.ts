@@ -10,8 +10,16 @@ import { Wanted } from './wanted.js';
 
 const RETRY = headerLine('Retry-After', '10');
 
-/** Request + identity → plan. Requests go only to registered contacts and configured peers: there is no open relay. */
+/** Request + identity → plan, after the wishes of whoever is called. */
 export function decide(shard: Shard, inbound: Inbound): Plan | Verdict {
+  const plan = direct(shard, inbound);
+  const { forwarder } = shard.m;
+  if (forwarder.table.empty || inbound.m.method !== 'INVITE') return plan;
+  return forwarder.follow(shard, inbound, plan);
+}
+
+/** Requests go only to registered contacts and configured peers: there is no open relay. */
+export function direct(shard: Shard, inbound: Inbound): Plan | Verdict {
   const { m } = inbound;
   const uri = targetOf(inbound);
   const urgent = shard.m.routing.o.emergency === undefined ? undefined : emergencyCall(shard, inbound);

@@ -3,7 +3,7 @@ import { escapeUser, parseUri, type SipUri } from '@drawbridge/sip';
 import type { Search } from '../route/search.js';
 import type { Shard } from '../shard.js';
 import type { Trunk } from '../trunk/trunk.js';
-import { type Located, RETRY, refusal, toBindings, toInstance, toUpstream } from './places.js';
+import { type Located, offline, RETRY, refusal, toBindings, toInstance, toUpstream } from './places.js';
 import type { Target } from './plan.js';
 import type { Wanted } from './wanted.js';
 
@@ -45,7 +45,7 @@ export function locate(shard: Shard, w: Wanted): Located {
   if (gr !== undefined) return toInstance(shard, w, to, gr);
   const known = registrar.bindings.of(to.aor);
   if (known.length > 0) return toBindings(shard, w, registrar.lookup(to.aor), known, to.aor);
-  if (subscribers.get(to.user, to.domain.name) !== undefined) return refusal(480, 'not-registered');
+  if (subscribers.get(to.user, to.domain.name) !== undefined) return offline('not-registered', to.aor);
   return (identity.kind === 'trunk' || !routing.any ? undefined : routed(shard, w)) ?? refusal(404, 'not-found');
 }
 
@@ -130,7 +130,7 @@ function toAddress(shard: Shard, w: Wanted, address: string): Located {
   if (known.length > 0) return toBindings(shard, w, registrar.lookup(to.aor), known, to.aor);
   return shard.m.subscribers.get(to.user, to.domain.name) === undefined
     ? refusal(404, 'not-found')
-    : refusal(480, 'not-registered');
+    : offline('not-registered', to.aor);
 }
 
 function askedOf(shard: Shard, w: Wanted) {

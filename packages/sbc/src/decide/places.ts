@@ -11,10 +11,17 @@ import type { Wanted } from './wanted.js';
 export const RETRY = headerLine('Retry-After', '10');
 
 /** Targets of a request, or why there are none. */
-export type Located = Extract<Plan, { do: 'forward' }> | Extract<Verdict, { do: 'reply' }>;
+export type Located =
+  | Extract<Plan, { do: 'forward' }>
+  | (Extract<Verdict, { do: 'reply' }> & { readonly callee?: string });
 
 export function refusal(status: number, reason: Reason, headers?: string): Located {
   return reply(status, reason, headers) as Extract<Verdict, { do: 'reply' }>;
+}
+
+/** A subscriber of ours without a phone that can be reached: he may have his calls sent on. */
+export function offline(reason: 'not-registered' | 'flow-gone', callee: string): Located {
+  return { ...(reply(480, reason) as Extract<Verdict, { do: 'reply' }>), callee };
 }
 
 /** A GRUU reaches the one phone that it names and no other (RFC 5627 §5.4); `gr` is empty in a temporary one. */
@@ -30,7 +37,7 @@ export function toInstance(shard: Shard, w: Wanted, to: Addressed, gr: string): 
   const user = aor.slice(0, aor.lastIndexOf('@'));
   return subscribers.get(user, to.domain.name) === undefined
     ? refusal(404, 'not-found')
-    : refusal(480, 'not-registered');
+    : offline('not-registered', aor);
 }
 
 /** `reached`: those of `known` that have a flow, best first; phones among the rest that can be woken ring when they are. */
@@ -46,7 +53,7 @@ export function toBindings(
   const alive = reached.filter(b => b.flow.alive && (onward === undefined || waker?.asleep(now, b) !== true));
   const targets =
     alive.length < 2 ? alive.map(b => targetOfBinding(shard, b, undefined)) : onePerInstance(shard, alive);
-  if (targets.length === 0 && onward === undefined) return refusal(480, 'flow-gone');
+  if (targets.length === 0 && onward === undefined) return offline('flow-gone', callee);
   return { do: 'forward', targets, callee, onward };
 }
 

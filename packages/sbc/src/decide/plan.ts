@@ -1,6 +1,7 @@
 import type { Mono, Tx } from '@drawbridge/core';
 import type { AnsweredRequest, Flow, MessageView } from '@drawbridge/sip';
 import type { Domain } from '../domains.js';
+import type { Hop } from '../forwarding/headers.js';
 import type { Identity } from '../inbound.js';
 import type { HopList } from '../locate/hop-list.js';
 import type { RealmListener } from '../realms.js';
@@ -28,6 +29,8 @@ export interface Target {
   readonly uri: string;
   /** Route of a request that opens something there: the Path of the contact, or the Service-Route of its registration. */
   readonly routes?: readonly string[] | undefined;
+  /** Further header lines of an INVITE to it: of the way that led there. */
+  readonly headers?: string | undefined;
   /** 0 … 1, serial groups by falling q. */
   readonly q: number;
   /** Whom we reach there. */
@@ -65,6 +68,10 @@ export interface Onward {
    * Further targets, or undefined when the caller shall hear of it. Asked again when these fail too.
    */
   instead?(now: Mono, status: number, tx: Tx): readonly Target[] | undefined;
+  /** After `instead`, as `begin`: more may come to where it has led. */
+  further?(now: Mono, late: LateTargets, tx: Tx): boolean;
+  /** Steps by which the call was sent on since this was asked last: the caller hears of them. */
+  hops?(): readonly Hop[];
   /** ms that its targets may ring, instead of `calls.noAnswer`. */
   readonly noAnswer?: number | undefined;
 }
