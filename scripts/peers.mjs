@@ -11,6 +11,7 @@ const PEERS = [
   ['kamailio', 'kamailio'],
   ['nft', 'nftables'],
   ['openssl', 'openssl'],
+  ['promtool', 'prometheus'],
   ['sipp', 'sip-tester'],
   ['sipsak', 'sipsak'],
   ['tcpdump', 'tcpdump'],

@@ -26,6 +26,7 @@ const PEERS: Readonly<Record<string, string>> = {
   baresip: 'baresip-core',
   chromium: 'chromium',
   openssl: 'openssl',
+  promtool: 'prometheus',
   kamailio: 'kamailio',
   sipp: 'sip-tester',
   sipsak: 'sipsak',

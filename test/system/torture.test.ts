@@ -1,13 +1,11 @@
 import { createSocket, type Socket } from 'node:dgram';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { Child } from '../lab/child.js';
-import { eventually, within } from '../lab/machine.js';
+import { Loopback } from '../lab/loopback.js';
+import { within } from '../lab/machine.js';
 
-const PROGRAM = fileURLToPath(new URL('../../../packages/sbc/dist/src/main.js', import.meta.url));
 const CORPUS = fileURLToPath(new URL('../../../packages/sip/test/corpus/', import.meta.url));
 /** ms of the border's CPU time between a message and the answer to the OPTIONS that follows it. */
 const CPU_MS = 50;
@@ -80,67 +78,6 @@ const RFC5118: Readonly<Record<string, readonly number[]>> = {
   'via-received-param-with-delim': [481],
 };
 
-/** A border of its own on loopback, and what it says of itself. */
-class Running {
-  readonly child: Child;
-  readonly folder: string;
-  readonly udp: number;
-
-  private constructor(child: Child, folder: string, udp: number) {
-    this.child = child;
-    this.folder = folder;
-    this.udp = udp;
-  }
-
-  static async start(): Promise<Running> {
-    const folder = mkdtempSync(join(tmpdir(), 'torture-'));
-    writeFileSync(
-      join(folder, 'drawbridge.yaml'),
-      [
-        'realms: { loop: { bind: [127.0.0.1], sip: { udp: 0, tcp: 0 } } }',
-        'domains: { example.com: { kind: local }, example.net: { kind: local }, example.org: { kind: local }, "2001:db8::10": { kind: local } }',
-        'media: { ports: [26200, 26299], path: dgram }',
-        'store: { kind: memory }',
-        'admin: { listen: "127.0.0.1:0" }',
-        '',
-      ].join('\n'),
-    );
-    const child = new Child(
-      [process.execPath, [PROGRAM, 'up', '--json', '-c', join(folder, 'drawbridge.yaml')]],
-      join(folder, 'log'),
-      {
-        cwd: folder,
-      },
-    );
-    const status = await eventually(2000, 'the border to be up', () => {
-      if (child.code !== undefined) throw new Error(child.output());
-      const line = child
-        .output()
-        .split('\n')
-        .find(l => l.startsWith('{"version"'));
-      return line === undefined
-        ? undefined
-        : (JSON.parse(line) as { listeners: { transport: string; bind: { port: number } }[] });
-    });
-    const port = (transport: string): number => status.listeners.find(l => l.transport === transport)?.bind.port ?? 0;
-    return new Running(child, folder, port('udp'));
-  }
-
-  /** CPU time of all its threads so far, ms. */
-  cpu(): number {
-    let ns = 0;
-    const tasks = `/proc/${this.child.pid}/task`;
-    for (const task of readdirSync(tasks))
-      ns += Number(readFileSync(`${tasks}/${task}/schedstat`, 'latin1').split(' ')[0]);
-    return ns / 1e6;
-  }
-
-  async stop(): Promise<void> {
-    await this.child.stop();
-    rmSync(this.folder, { recursive: true, force: true });
-  }
-}
-
 let probes = 0;
 
 function options(port: number, transport: string): { id: string; text: string } {
@@ -184,7 +121,9 @@ async function statusesAfter(socket: Socket, to: number, message: Buffer): Promi
 }
 
 t.test('the corpora, one by one, into a border that runs', async t => {
-  const border = await Running.start();
+  const border = await Loopback.start([
+    'domains: { example.com: { kind: local }, example.net: { kind: local }, example.org: { kind: local }, "2001:db8::10": { kind: local } }',
+  ]);
   t.teardown(() => border.stop());
   const socket = createSocket('udp4');
   t.teardown(() => socket.close());

@@ -12,6 +12,7 @@ import {
   wallNow,
 } from '@drawbridge/service';
 import { DnsClient } from '@drawbridge/sip';
+import { eventMetrics } from './accounting/event-metrics.js';
 import { registerAccounting } from './accounting/metrics.js';
 import { callRecord } from './accounting/record.js';
 import { openLedgers } from './accounting/shell/open.js';
@@ -206,6 +207,9 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
     });
     const dns = new DnsClient(dnsOptions(config.dns));
     closing.push(async () => dns.close());
+    const metrics = new Metrics();
+    closing.push(async () => metrics.close());
+    const noted = eventMetrics(metrics);
     let faults = 0;
     const driver = new Driver(border, {
       listeners: sockets.listeners,
@@ -226,6 +230,7 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
         }
         if (e.kind === 'ask' && e.asks === 'dns')
           return void dns.ask(e.question).then(answer => driver.answer(e.id, { kind: 'answer', answer }));
+        noted(e);
         eventLog.write(monotonicNow(), e);
       },
       onFault: error => {
@@ -256,8 +261,6 @@ export async function compose(config: Config, modules: ComposeModules): Promise<
       log.info({ calls: calls() }, 'draining: no new calls are taken');
     };
     const status = (): StatusFacts => statusOf();
-    const metrics = new Metrics();
-    closing.push(async () => metrics.close());
     registerAccounting(metrics, ledgers);
     registerTransports(metrics, {
       listeners: realms.listeners,
