@@ -16,7 +16,9 @@ export interface PhoneOptions {
   readonly password: string;
   /** First hop: `203.0.113.10` or `[2001:db8:1::10]:5060`. */
   readonly outbound: string;
-  readonly transport?: 'udp' | 'tcp';
+  readonly transport?: 'udp' | 'tcp' | 'tls';
+  /** PEM file of who may vouch for the first hop, on TLS. */
+  readonly ca?: string;
   /** Seconds between registrations; 0 registers never. */
   readonly regint?: number;
   /** Its voice. */
@@ -81,7 +83,7 @@ export class Baresip implements AsyncDisposable {
       join(folder, 'config'),
       `poll_method epoll
 sip_listen ${host}:${options.port ?? 5060}
-audio_source aufile,${folder}/tone.wav
+${options.ca === undefined ? '' : `sip_cafile ${options.ca}\n`}audio_source aufile,${folder}/tone.wav
 audio_player aufile,${folder}/played.wav
 ausrc_srate 8000
 auplay_srate 8000

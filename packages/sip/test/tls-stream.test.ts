@@ -163,6 +163,32 @@ t.test('we dial only whom the certificate names', async t => {
   t.equal(listener.streams, 0);
 });
 
+t.test('a connection that opens for two names must prove both; one that opens later only its own', async t => {
+  const ca = await authority();
+  const own = await ca.issue({ names: [['dns', 'border.example']] });
+  const one = await ca.issue({ names: [['dns', 'one.example']] });
+  const { listener, sink } = await open(own, {}, { ca: ca.certificate });
+  t.teardown(() => listener.close());
+  const server = createServer({ cert: one.certificate, key: one.key }, s => s.on('error', () => {}).resume());
+  server.on('tlsClientError', () => {});
+  await new Promise<void>(resolve => server.listen(0, HERE, resolve));
+  t.teardown(() => new Promise(resolve => server.close(resolve)));
+  const at = { address: HERE, port: (server.address() as { port: number }).port };
+  const send = (name: string): boolean => {
+    listener.expect(at, name);
+    return listener.text(VIA, Endpoints.of(at), 0, OPTIONS);
+  };
+  t.ok(send('one.example'));
+  t.ok(send('two.example'));
+  await sink.until(() => sink.flows.length === 1);
+  t.equal(sink.flows[0]?.[1], 'error', 'what is for two.example would have gone to one.example');
+  t.ok(send('one.example'));
+  await sink.until(() => sink.flows.length === 2);
+  t.equal(sink.flows[1]?.[1], 'opened');
+  listener.hangUp(sink.flows[1]?.[0] ?? 0);
+  await sink.until(() => sink.flows.length === 3);
+});
+
 t.test('client certificates: unasked, asked, required', async t => {
   const ca = await authority();
   const other = await authority('Another Authority');

@@ -166,7 +166,7 @@ class StreamServer implements StreamListener {
   }
 
   expect(to: Endpoint, name: string): void {
-    this.#tls?.expect(to, name);
+    this.#tls?.expect(to, name, !this.#byPeer.has(formatEndpoint(to)));
   }
 
   vouch(via: Via): void {

@@ -60,11 +60,12 @@ export class TlsLayer {
     this.#server.emit('connection', raw);
   }
 
-  expect(to: Endpoint, name: string): void {
+  /** `afresh`: nothing is under way to there, so that earlier names are of no concern any more. */
+  expect(to: Endpoint, name: string, afresh: boolean): void {
     const key = formatEndpoint(to);
-    const known = this.#expected.get(key) ?? NOBODY;
+    const known = (afresh ? undefined : this.#expected.get(key)) ?? NOBODY;
     if (known.includes(name)) return;
-    if (known.length === 0 && this.#expected.size >= MAX_EXPECTED) {
+    if (!this.#expected.has(key) && this.#expected.size >= MAX_EXPECTED) {
       const oldest = this.#expected.keys().next();
       if (oldest.done !== true) this.#expected.delete(oldest.value);
     }
@@ -73,9 +74,9 @@ export class TlsLayer {
 
   /** Undefined: nobody has said whose certificate to expect there. `done` is called once the far end has proven itself. */
   dial(to: Endpoint, localAddress: string, done: () => void): TLSSocket | undefined {
-    const names = this.#expected.get(formatEndpoint(to));
-    const first = names?.[0];
-    if (names === undefined || first === undefined) return undefined;
+    const key = formatEndpoint(to);
+    const first = this.#expected.get(key)?.[0];
+    if (first === undefined) return undefined;
     const options: ConnectionOptions & { localAddress: string } = {
       host: to.address,
       port: to.port,
@@ -86,7 +87,8 @@ export class TlsLayer {
       checkServerIdentity: (_host, certificate) => {
         try {
           const named = certificateNames(certificate.raw);
-          const missing = names.find(n => !namesHost(named, n));
+          // Names that came while it was opening count as well: messages for them wait for this connection.
+          const missing = (this.#expected.get(key) ?? [first]).find(n => !namesHost(named, n));
           return missing === undefined ? undefined : new Error(`the certificate does not name ${missing}`);
         } catch (error) {
           return error instanceof Error ? error : new Error(String(error));
