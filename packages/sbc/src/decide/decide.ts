@@ -50,12 +50,12 @@ export function direct(shard: Shard, inbound: Inbound): Plan | Verdict {
   if (inbound.identity.kind === 'none') return reply(403, 'not-authenticated');
   const refused = admit(shard, inbound);
   if (refused !== undefined) return refused;
-  const { now, identity } = inbound;
+  const { now, identity, flow } = inbound;
   const numbering = shard.m.routing.o.numbering;
   const { method } = m;
   // Of sips every place must be known, since none but a secure one may be tried.
   const atOnce = method !== 'INVITE' || sips;
-  const wanted = new Wanted({ now, identity, uri, text: m.uri, m, numbering, named, method, atOnce });
+  const wanted = new Wanted({ now, identity, uri, text: m.uri, m, numbering, named, flow, method, atOnce });
   return securely(locate(shard, wanted), sips);
 }
 

@@ -87,30 +87,37 @@ export function targetOfBinding(shard: Shard, b: Binding, otherwise: Target | un
 }
 
 /** The first next hop that we can send to; the Request-URI's host stays the domain's, so that digests pass end to end. */
-export function toUpstream(
-  shard: Shard,
-  { now }: Wanted,
-  domain: UpstreamDomain,
-  callee: string,
-  uri: SipUri,
-): Located {
+export function toUpstream(shard: Shard, w: Wanted, domain: UpstreamDomain, callee: string, uri: SipUri): Located {
+  const routes = serviceRouteFor(shard, w, domain);
   let target: Target | undefined;
-  const hops = domain.next.current(now);
+  const hops = domain.next.current(w.now);
   if (hops.length === 0) return refusal(503, 'unresolvable', RETRY);
   for (let i = hops.length - 1; i >= 0; i--) {
     const next = hops[i] as NextHop;
-    const flow = shard.m.flows.dialled(now, next.listener.via, next.endpoint);
+    const flow = shard.m.flows.dialled(w.now, next.listener.via, next.endpoint, next.host);
     if (flow === undefined) continue;
     target = {
       flow,
       listener: next.listener,
-      uri: `sip:${uri.user ?? ''}@${domain.name.includes(':') ? `[${domain.name}]` : domain.name}${uri.params.has('user') ? `;user=${uri.params.get('user') ?? ''}` : ''}`,
+      uri: `${uri.scheme}:${uri.user ?? ''}@${domain.name.includes(':') ? `[${domain.name}]` : domain.name}${uri.params.has('user') ? `;user=${uri.params.get('user') ?? ''}` : ''}`,
       q: 1,
       identity: { kind: 'peer', domain: domain.name },
+      routes,
       upstream: domain.name,
       hops: domain.next,
       otherwise: target,
     };
   }
   return target === undefined ? refusal(503, 'next-hop-down', RETRY) : { do: 'forward', targets: [target], callee };
+}
+
+/** What its registration there has told the phone that sends this (RFC 3608 §5.1): we walk that way in its place. */
+function serviceRouteFor(
+  shard: Shard,
+  { flow, identity }: Wanted,
+  domain: UpstreamDomain,
+): readonly string[] | undefined {
+  if (flow === undefined || identity.kind !== 'subscriber' || identity.domain !== domain.name) return undefined;
+  const route = shard.m.registrar.byFlow(flow).find(b => b.aor === identity.aor)?.serviceRoute;
+  return route === undefined || route.length === 0 ? undefined : route;
 }

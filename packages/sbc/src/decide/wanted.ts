@@ -15,6 +15,8 @@ export interface WantedParts {
   readonly numbering: Numbering;
   /** The flow that our own Path in its Route names. */
   readonly named?: Flow | 'gone' | undefined;
+  /** What it came over, once that is known. */
+  readonly flow?: Flow | undefined;
   /** Instead of what identity and From say. */
   readonly caller?: string;
   readonly method: string;
@@ -31,6 +33,7 @@ export class Wanted {
   readonly method: string;
   readonly atOnce: boolean;
   readonly named: Flow | 'gone' | undefined;
+  readonly flow: Flow | undefined;
   readonly #m: MessageView | undefined;
   readonly #numbering: Numbering;
   #dialled: Dialled | undefined = undefined;
@@ -44,6 +47,7 @@ export class Wanted {
     this.method = p.method;
     this.atOnce = p.atOnce;
     this.named = p.named;
+    this.flow = p.flow;
     this.#m = p.m;
     this.#numbering = p.numbering;
     this.#caller = p.caller;

@@ -32,6 +32,8 @@ export class Binding extends Waiting {
   regId: number;
   /** RFC 3327: Path values of a trusted edge, in order. */
   path: readonly string[];
+  /** RFC 3608: Route of its requests toward its upstream, in order. */
+  serviceRoute: readonly string[];
   userAgent: string;
   /** What the upstream has granted, while the phone refreshes with us. */
   lease: Lease | undefined;
@@ -58,6 +60,7 @@ export class Binding extends Waiting {
     this.instance = own(made.instance);
     this.regId = made.regId;
     this.path = made.path;
+    this.serviceRoute = made.serviceRoute ?? NO_PATH;
     this.userAgent = own(made.userAgent);
     this.lease = made.lease;
     this.#gone = onExpiry;
@@ -74,6 +77,7 @@ export class Binding extends Waiting {
     this.instance = kept(this.instance, by.instance);
     this.regId = by.regId;
     this.path = by.path;
+    this.serviceRoute = by.serviceRoute ?? NO_PATH;
     this.userAgent = kept(this.userAgent, by.userAgent);
     this.lease = by.lease;
   }
@@ -107,5 +111,6 @@ export interface BindingFields {
   readonly regId: number;
   readonly path: readonly string[];
   readonly userAgent: string;
+  readonly serviceRoute?: readonly string[] | undefined;
   readonly lease?: Lease | undefined;
 }

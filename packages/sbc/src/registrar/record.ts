@@ -28,7 +28,9 @@ const record = z.object({
   path: z.array(z.string()),
   userAgent: z.string(),
   /** Wall clock until when the upstream granted, how much that was (ms), and to which digest user. */
-  lease: z.tuple([z.number(), z.number(), z.string()]).optional(),
+  /** '' where there is none and something follows. */
+  lease: z.union([z.tuple([z.number(), z.number(), z.string()]), z.literal('')]).optional(),
+  serviceRoute: z.array(z.string()).optional(),
 });
 
 export interface StoredBinding {
@@ -64,6 +66,7 @@ const FIELDS = [
   'path',
   'userAgent',
   'lease',
+  'serviceRoute',
 ] as const satisfies readonly (keyof z.infer<typeof record>)[];
 
 /** A list in the order of `FIELDS`: without the names it takes little more than half the room, and half the time. */
@@ -91,7 +94,12 @@ export function writeRecord(b: Binding, listener: RealmListener, expiresAt: numb
     b.path,
     b.userAgent,
   ];
+  // Most have neither.
   if (lease !== undefined) fields.push([Math.round(expiresAt + lease.until - b.expires), lease.granted, lease.user]);
+  if (b.serviceRoute.length > 0) {
+    if (lease === undefined) fields.push('');
+    fields.push(b.serviceRoute);
+  }
   return fields;
 }
 
@@ -117,8 +125,9 @@ export function readRecord(value: unknown): StoredBinding | undefined {
       regId: r.regId,
       path: r.path.length === 0 ? NO_PATH : r.path,
       userAgent: r.userAgent,
+      serviceRoute: r.serviceRoute ?? NO_PATH,
     },
-    lease: r.lease,
+    lease: r.lease === '' ? undefined : r.lease,
     realm: r.realm,
     transport: r.transport,
     bind: r.bind,

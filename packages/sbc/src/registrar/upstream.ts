@@ -37,6 +37,7 @@ import {
   type Wanted,
   type WantedContact,
 } from './request.js';
+import { ownServiceRoute, serviceRouteOf } from './service-route.js';
 
 /** 24 characters of base64url: 144 bits. */
 const DERIVED_CHARS = 24;
@@ -275,6 +276,7 @@ export class UpstreamRegistrar {
       const user = parseUri(c.uri)?.user;
       if (user !== undefined) listed.set(user, c.expires ?? header ?? -1);
     }
+    const serviceRoute = serviceRouteOf(m);
     const batch: StoreWrite[] = [];
     let refreshOnly = true;
     const remove = (b: Binding | undefined): void => {
@@ -317,6 +319,7 @@ export class UpstreamRegistrar {
         regId: c.regId,
         path: NO_PATH,
         userAgent: r.wanted.userAgent,
+        serviceRoute,
         lease: this.#leases.granted(now, granted, r.user),
       };
       if (known !== undefined) this.#leases.settled(now, known);
@@ -326,7 +329,7 @@ export class UpstreamRegistrar {
       } else if (this.#bindings.refresh(now, known, fields, batch)) refreshOnly = false;
     }
     const own = this.#bindings.of(r.aor).filter(b => listed.has(b.opaque));
-    const headers = contactLines(now, own) + r.push;
+    const headers = contactLines(now, own) + ownServiceRoute(this.#m.realms.listener(flow.via), own) + r.push;
     if (refreshOnly) {
       if (batch.length > 0) this.#m.journal.put(batch);
       r.st.reply(now, 200, { headers }, tx);
@@ -367,7 +370,8 @@ export class UpstreamRegistrar {
     if (by === 'grace') this.#leases.counts.bridged++;
     else this.#leases.counts.local++;
     this.#m.journal.put(batch);
-    st.reply(now, 200, { headers: contactLines(now, this.#bindings.of(bindings[0]?.aor ?? '')) + push }, tx);
+    const route = ownServiceRoute(this.#m.realms.listener(st.flow.via), bindings);
+    st.reply(now, 200, { headers: contactLines(now, this.#bindings.of(bindings[0]?.aor ?? '')) + route + push }, tx);
   }
 
   /** A phone refreshes in time; that the upstream thinks for long must not cost it its binding. */
