@@ -35,7 +35,7 @@ const BY_STAGE = {
     'transferred', 'replaced', 'transfer-limit',
   ],
   anchor: [
-    'sdp-malformed', 'sdp-unsupported', 'sdp-too-large', 'ports-exhausted', 'media-refused-target', 'media-wrong-source', 'media-not-rtp', 'media-no-flow', 'media-no-target', 'media-send-failed',
+    'sdp-malformed', 'sdp-unsupported', 'sdp-too-large', 'malformed-body', 'unsupported-body', 'ports-exhausted', 'media-refused-target', 'media-wrong-source', 'media-not-rtp', 'media-no-flow', 'media-no-target', 'media-send-failed',
     'media-held', 'media-own-address', 'media-loop',
   ],
   any: [

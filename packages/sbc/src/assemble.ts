@@ -1,6 +1,7 @@
 import { type Endpoint, type Mono, type Random, type ReasonCounts, TimerWheel, type Via } from '@drawbridge/core';
 import type { MediaRelay } from '@drawbridge/media-relay';
 import { DigestServer, FlowTable, type StreamListener, type Tap, Transactions } from '@drawbridge/sip';
+import { bodyPolicy } from './anchor/body-policy.js';
 import { Asks } from './asks.js';
 import { Authenticator } from './authenticate/authenticator.js';
 import { Border } from './border.js';
@@ -182,6 +183,7 @@ export function assemble(config: Config, parts: Parts): Assembled {
       authenticator,
       subscribers,
       identity,
+      bodies: bodyPolicy(config),
       relay,
       random,
       counts,

@@ -2,7 +2,7 @@ import { canonicalAddress, PrefixSet } from '@drawbridge/core';
 import { duration } from '@drawbridge/service';
 import * as z from 'zod';
 import { cdrConfig } from './accounting/config.js';
-import { realmCodecs } from './anchor/config.js';
+import { opaqueBodies, realmBodies, realmCodecs } from './anchor/config.js';
 import { dialogKeys } from './call/config.js';
 import { transferSection } from './call/transfer-config.js';
 import { forwardingSection } from './forwarding/rules.js';
@@ -51,6 +51,7 @@ const realm = z.strictObject({
   networks: z.array(network).min(1).default(['0.0.0.0/0', '::/0']),
   headers: realmHeaders,
   codecs: realmCodecs.optional(),
+  bodies: realmBodies,
 });
 
 const algorithms = z.array(z.enum(['SHA-512-256', 'SHA-256', 'MD5'])).min(1);
@@ -126,6 +127,7 @@ export const configSchema = z
           .default([30_000, 39_999]),
         path: z.enum(['auto', 'steered', 'sockets', 'dgram']).default('auto'),
         inactivity: span('60s'),
+        opaqueBodies,
         latchWindow: span('5s'),
         sites: z.record(z.string(), z.array(network).min(1)).default({}),
       })

@@ -1,6 +1,7 @@
 import type { Mono, Random, ReasonCounts, TimerWheel } from '@drawbridge/core';
 import type { MediaRelay } from '@drawbridge/media-relay';
 import { type Flow, type FlowTable, MessageView, type Tap, type Transactions } from '@drawbridge/sip';
+import type { BodyPolicy } from './anchor/body-policy.js';
 import type { Asks } from './asks.js';
 import type { Authenticator } from './authenticate/authenticator.js';
 import type { Call } from './call/call.js';
@@ -50,6 +51,7 @@ export interface ShardModules {
   readonly authenticator: Authenticator;
   readonly subscribers: Subscribers;
   readonly identity: IdentityPolicy;
+  readonly bodies: BodyPolicy;
   readonly relay: MediaRelay;
   readonly random: Random;
   readonly counts: ReasonCounts;

@@ -27,6 +27,7 @@ export { isToken, sameIgnoringCase } from './message/chars.js';
 export * from './message/header-id.js';
 export * from './message/line.js';
 export * from './message/method.js';
+export * from './message/multipart.js';
 export * from './message/reason-phrase.js';
 export * from './message/reply.js';
 export * from './message/request.js';

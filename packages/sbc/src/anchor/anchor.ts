@@ -2,25 +2,33 @@ import type { Reason } from '@drawbridge/core';
 import { isRejected, type SdpRejected } from '@drawbridge/media-relay';
 import type { Carrier, MessageView, SdpRole } from '@drawbridge/sip';
 import type { Leg } from '../call/leg.js';
+import { type BodyRules, isRefused, readBody } from './body.js';
+import { forAnybody, STRICT } from './body-policy.js';
 
-export const SDP = 'application/sdp';
+export { SDP } from './body.js';
 
 /** What a message's body becomes on the other leg. `role` is what the offer/answer machine made of it. */
-export interface Anchored {
-  readonly body: string;
-  /** Of `body`; '' when there is none. */
-  readonly contentType: string;
+export interface Anchored extends Given {
   readonly role: SdpRole;
 }
 
 export interface NotAnchored {
   readonly status: number;
   readonly reason: Reason;
+  /** For the response, beside what every response has. */
+  readonly headers?: string;
 }
 
-/** An answer that could still change is not final: only the machine's `answer` binds. */
+const READABLE = (): BodyRules => ({ policy: forAnybody(STRICT), across: undefined });
+
+/** The session description in a message, alone or among other parts. */
+export function sdpOf(m: MessageView): string | undefined {
+  const body = readBody(m, READABLE);
+  return isRefused(body) ? undefined : body.sdp;
+}
+
 export function hasSdp(m: MessageView): boolean {
-  return m.bodyEnd > m.bodyStart && m.contentType === SDP;
+  return sdpOf(m) !== undefined;
 }
 
 /**
@@ -35,30 +43,36 @@ export function anchor(
   carrier: Carrier,
   outCarrier: Carrier = carrier,
 ): Anchored | NotAnchored {
-  const present = hasSdp(m);
+  const read = readBody(m, () => from.bodyRules(to));
+  if (isRefused(read)) return read;
+  const { sdp } = read;
+  const present = sdp !== undefined;
   const role = from.oa.note('in', carrier, present);
   if (!isRole(role)) return { status: role === 'glare' ? 491 : role === 'request-pending' ? 500 : 488, reason: role };
   to.oa.note('out', outCarrier, present && role !== 'none');
-  if (!present || role === 'none') return { body: '', contentType: '', role };
+  if (!present || role === 'none') return given(read.write(undefined), false, role);
   const seenFrom = from.flow.address;
   const { media } = from.call;
   if (media === undefined) return { status: 488, reason: 'offer-answer-violation' };
-  const parts = { from: from.id, to: to.id, sdp: m.body, seenFrom };
+  const parts = { from: from.id, to: to.id, sdp, seenFrom };
   const out: string | SdpRejected =
     role === 'offer'
       ? media.offer(parts)
-      : media.answer({
-          from: from.id,
-          to: to.id,
-          sdp: m.body,
-          seenFrom,
-          final: role === 'answer',
-          again: carrier === '1xx-reliable',
-        });
-  if (!isRejected(out)) from.said = fingerprint(m.body);
-  if (!isRejected(out)) return { body: out, contentType: SDP, role };
+      : media.answer({ ...parts, final: role === 'answer', again: carrier === '1xx-reliable' });
+  if (!isRejected(out)) {
+    from.said = fingerprint(sdp);
+    return given(read.write(out), true, role);
+  }
   if (role === 'offer') to.oa.rollback();
   return { status: out.status, reason: out.rejected };
+}
+
+function given(
+  written: { readonly body: string; readonly contentType: string },
+  sdp: boolean,
+  role: SdpRole,
+): Anchored {
+  return { body: written.body, contentType: written.contentType, sdp, role };
 }
 
 /** A body as it goes out. */
@@ -66,9 +80,11 @@ export interface Given {
   readonly body: string;
   /** '' when there is none. */
   readonly contentType: string;
+  /** Whether a session description is in it. */
+  readonly sdp: boolean;
 }
 
-export const NO_BODY: Given = { body: '', contentType: '' };
+export const NO_BODY: Given = { body: '', contentType: '', sdp: false };
 
 export function isAnchored(a: Anchored | NotAnchored): a is Anchored {
   return 'body' in a;

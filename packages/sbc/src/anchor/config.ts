@@ -27,3 +27,16 @@ export const realmCodecs = z
             message: `expected no codec that is denied as well, found "${n}"`,
           });
   });
+
+/** `realms.NAME.bodies`: further content types that cross from and to the realm, in calls and beside them. */
+export const realmBodies = z
+  .array(
+    z.string().regex(/^[A-Za-z0-9!#$&^_.+-]{1,64}\/[A-Za-z0-9!#$&^_.+-]{1,64}$/, {
+      error: 'expected a content type such as application/vnd.example+xml',
+    }),
+  )
+  .max(64)
+  .default([]);
+
+/** S/MIME in messages that negotiate media: its media can't be anchored. */
+export const opaqueBodies = z.enum(['refuse', 'pass']).default('refuse');

@@ -7,8 +7,8 @@ import {
   type MessageView,
   type ServerTransaction,
 } from '@drawbridge/sip';
-import { anchor, hasSdp, isAnchored } from '../anchor/anchor.js';
-import { bodyCrosses } from '../hide/allow.js';
+import { anchor, isAnchored } from '../anchor/anchor.js';
+import { refuseBody } from '../anchor/body.js';
 import { ALLOW_LINE, hide, type Trust } from '../hide/hide.js';
 import type { Inbound } from '../inbound.js';
 import { send, sendAck } from '../send/send.js';
@@ -98,13 +98,13 @@ export class Exchange implements ClientUser {
     let body = '';
     let contentType = '';
     if (NEGOTIATES.has(method)) {
-      if (m.bodyEnd > m.bodyStart && !hasSdp(m)) return this.#answer(now, 415, 'sdp-unsupported', tx);
       const anchored = anchor(from, to, m, method as Negotiating);
-      if (!isAnchored(anchored)) return this.#answer(now, anchored.status, anchored.reason, tx);
+      if (!isAnchored(anchored)) return this.#answer(now, anchored.status, anchored.reason, tx, anchored.headers);
       ({ body, contentType } = anchored);
-      this.#delayed = method === 'INVITE' && body === '';
+      this.#delayed = method === 'INVITE' && !anchored.sdp;
     } else if (m.bodyEnd > m.bodyStart) {
-      if (!bodyCrosses(method, m.contentType)) return this.#answer(now, 415, 'forbidden', tx);
+      const no = refuseBody(m, method, () => from.bodyRules(to));
+      if (no !== undefined) return this.#answer(now, no.status, no.reason, tx, no.headers);
       body = m.contentType === 'message/sipfrag' ? statusLine(m.body) : m.body;
       contentType = m.get(H.contentType);
     }
@@ -154,7 +154,10 @@ export class Exchange implements ClientUser {
       if (!isAnchored(anchored)) return this.#answer(now, anchored.status, anchored.reason, tx);
       ({ body, contentType } = anchored);
       this.from.call.renegotiated?.(now);
-    } else if (m.bodyEnd > m.bodyStart && bodyCrosses(this.method, m.contentType)) {
+    } else if (
+      m.bodyEnd > m.bodyStart &&
+      refuseBody(m, this.method, () => this.to.bodyRules(this.from)) === undefined
+    ) {
       body = m.body;
       contentType = m.get(H.contentType);
     }

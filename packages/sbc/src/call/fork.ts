@@ -8,7 +8,7 @@ import {
   headerLine,
   type MessageView,
 } from '@drawbridge/sip';
-import { anchor, type Given, isAnchored, NO_BODY } from '../anchor/anchor.js';
+import { anchor, type Given, isAnchored, NO_BODY, sdpOf } from '../anchor/anchor.js';
 import type { Target } from '../decide/plan.js';
 import { ALLOW_LINE, hide, type Trust } from '../hide/hide.js';
 import { redirected, ringRedirected } from '../route/redirect.js';
@@ -177,10 +177,10 @@ export class Fork implements ClientUser {
       const anchored = anchor(callee, caller, m, rseq > 0 ? '1xx-reliable' : '1xx', reliably ? '1xx-reliable' : '1xx');
       if (isAnchored(anchored)) {
         given = anchored;
-        if (anchored.role === 'answer') this.#answer = m.body;
-        if (anchored.body !== '') call.shownSdp = true;
+        if (anchored.role === 'answer') this.#answer = sdpOf(m) ?? '';
+        if (anchored.sdp) call.shownSdp = true;
       } else if (rseq > 0) return this.#hopeless(now, anchored.status, tx);
-      if (rseq > 0 && !reliably && given.body !== '') this.#owed = given;
+      if (rseq > 0 && !reliably && given.sdp) this.#owed = given;
     }
     const headers = headerLine('Contact', caller.contact) + ALLOW_LINE + hide(m, this.#trust());
     if (reliably) {
@@ -334,7 +334,7 @@ export class Fork implements ClientUser {
   /** The callee insists on reliable responses, which the caller doesn't know: we acknowledge them in its place. */
   #withReliable(now: Mono, m: MessageView, tx: Tx): boolean {
     const { callee } = this;
-    if (callee.offers100rel || this.offer.body === '' || !names(m, H.require, '100rel')) return false;
+    if (callee.offers100rel || !this.offer.sdp || !names(m, H.require, '100rel')) return false;
     callee.offers100rel = true;
     return this.#retry(now, tx);
   }

@@ -8,6 +8,8 @@ import {
   OfferAnswer,
   type ReplyParts,
 } from '@drawbridge/sip';
+import type { BodyRules } from '../anchor/body.js';
+import { STRICT } from '../anchor/body-policy.js';
 import type { Keeper } from '../decide/plan.js';
 import type { Identity } from '../inbound.js';
 import type { HopList } from '../locate/hop-list.js';
@@ -117,6 +119,7 @@ export class Leg {
   /** Another dialog that one INVITE of ours made, further downstream: it shares our tag. */
   twin: Leg | undefined = undefined;
   #joined = false;
+  #shard: Shard | undefined = undefined;
 
   constructor(f: LegFields) {
     this.id = f.id;
@@ -191,9 +194,18 @@ export class Leg {
     return { transport: this.listener.transport, sentBy: this.listener.sentBy, branch };
   }
 
+  /** What a body from this leg to another may hold. */
+  bodyRules(to: Leg): BodyRules {
+    const m = this.#shard?.m;
+    return m === undefined
+      ? { policy: STRICT, across: undefined }
+      : { policy: m.bodies, across: m.identity.crossing(this, to) };
+  }
+
   /** A leg that is found by its tag, and holds its flow, until `leave`. */
   join(shard: Shard): void {
     this.#joined = true;
+    this.#shard = shard;
     this.twin = shard.legs.get(this.localTag);
     shard.legs.set(this.localTag, this);
     shard.m.flows.hold(this.flow);

@@ -1,6 +1,6 @@
 import { PASS, reply, type Verdict } from '@drawbridge/core';
 import { H, headerLine, type MessageView, type ServerTransaction } from '@drawbridge/sip';
-import { fingerprint, hasSdp, SDP } from '../anchor/anchor.js';
+import { fingerprint, SDP, sdpOf } from '../anchor/anchor.js';
 import { ALLOW_LINE } from '../hide/hide.js';
 import type { Inbound } from '../inbound.js';
 import type { Shard } from '../shard.js';
@@ -15,7 +15,8 @@ import { timerAsk, timerReply } from './session-timer.js';
 export function isRefresh(m: MessageView, leg: Leg, peer: Leg): boolean {
   if (leg.timer === undefined || leg.dialog?.state !== 'confirmed' || peer.dialog?.state !== 'confirmed') return false;
   if (m.method === 'UPDATE') return m.bodyEnd === m.bodyStart && m.has(H.sessionExpires);
-  return hasSdp(m) && fingerprint(m.body) === leg.said && leg.call.media?.said(leg.id) !== undefined;
+  const sdp = sdpOf(m);
+  return sdp !== undefined && fingerprint(sdp) === leg.said && leg.call.media?.said(leg.id) !== undefined;
 }
 
 /** Our own 2xx, with the description that the peer was last told. */

@@ -9,8 +9,8 @@ import {
   type ServerTransaction,
   type ServerUser,
 } from '@drawbridge/sip';
+import { type BodyRules, refuseBody } from '../anchor/body.js';
 import type { LateTargets, Onward, Target } from '../decide/plan.js';
-import { bodyCrosses } from '../hide/allow.js';
 import { hide, type Trust } from '../hide/hide.js';
 import { outerParties } from '../identity/headers.js';
 import type { Side } from '../identity/policy.js';
@@ -49,13 +49,15 @@ export class Relayed implements ClientUser {
   static start(shard: Shard, inbound: Inbound, targets: readonly Target[], onward?: Onward): Verdict {
     const { now, m, via, peer, j, tx, identity } = inbound;
     const withBody = m.bodyEnd > m.bodyStart;
-    if (withBody && !bodyCrosses(m.method, m.contentType)) return reply(415, 'forbidden');
+    const side: Side = { identity, listener: shard.m.realms.listener(via) };
+    const no = withBody ? refuseBody(m, m.method, () => rulesFor(shard, side, targets[0])) : undefined;
+    if (no !== undefined) return reply(no.status, no.reason, no.headers);
     const flow = shard.m.flows.of(now, via, peer, j);
     if (flow === undefined) return reply(503, 'queue-full', RETRY);
     const shared = targets.some(
       t => t.upstream !== undefined && identity.kind === 'subscriber' && identity.domain === t.upstream,
     );
-    const relayed = new Relayed(shard, { identity, listener: shard.m.realms.listener(via) }, m.method, shared);
+    const relayed = new Relayed(shard, side, m.method, shared);
     const st = shard.m.transactions.openServer(now, m, flow, UNATTENDED, tx);
     if (st === undefined) return reply(503, 'transaction-limit', RETRY);
     relayed.#st = st;
@@ -124,7 +126,9 @@ export class Relayed implements ClientUser {
     if (passesOver(m.status, (ct.tag as Target).hops) && this.#elsewhere(now, ct, tx)) return;
     const trust = this.#trust(ct, this.#challenges);
     if (m.status < 300) {
-      const body = m.bodyEnd > m.bodyStart && bodyCrosses(this.#method, m.contentType);
+      const body =
+        m.bodyEnd > m.bodyStart &&
+        refuseBody(m, this.#method, () => rulesFor(this.#shard, ct.tag as Target, this.#from)) === undefined;
       this.#st?.reply(
         now,
         m.status,
@@ -182,4 +186,9 @@ export class Relayed implements ClientUser {
     const best = this.#best ?? { status: 503, headers: RETRY };
     this.#st.reply(now, best.status, { headers: best.headers, reason: 'peer-rejected' }, tx);
   }
+}
+
+/** Where nobody is known yet who gets it, what anybody may get. */
+function rulesFor(shard: Shard, from: Side, to: Side | undefined): BodyRules {
+  return { policy: shard.m.bodies, across: to === undefined ? undefined : shard.m.identity.crossing(from, to) };
 }

@@ -79,7 +79,7 @@ export class ReliableReplies extends Waiting {
 
   /** §3: a 2xx may not overtake an unacknowledged description. */
   get holdsAnswer(): boolean {
-    return (this.#open !== undefined && this.#open.given.body !== '') || this.#waiting.some(r => r.given.body !== '');
+    return (this.#open !== undefined && this.#open.given.sdp) || this.#waiting.some(r => r.given.sdp);
   }
 
   send(now: Mono, r: ReliableReply, tx: Tx): void {

@@ -1,6 +1,6 @@
 import { type Mono, type Tx, Waiting } from '@drawbridge/core';
 import { type ClientTransaction, type ClientUser, H, headerLine, type MessageView, parseParams } from '@drawbridge/sip';
-import { hasSdp, SDP } from '../anchor/anchor.js';
+import { SDP, sdpOf } from '../anchor/anchor.js';
 import { ALLOW_LINE } from '../hide/hide.js';
 import { send, sendAck } from '../send/send.js';
 import type { Shard } from '../shard.js';
@@ -214,12 +214,13 @@ class Refresh implements ClientUser {
       cseq: leg.inviteSeq,
     });
     leg.ack = sendAck(this.#shard, now, leg, text, tx);
-    if (leg.oa.note('in', '2xx', hasSdp(m)) !== 'answer' || peer === undefined) {
+    const sdp = sdpOf(m);
+    if (leg.oa.note('in', '2xx', sdp !== undefined) !== 'answer' || sdp === undefined || peer === undefined) {
       leg.oa.rollback();
       media?.rollback(leg.id);
       return;
     }
-    media?.answer({ from: leg.id, to: peer.id, sdp: m.body, seenFrom: leg.flow.address, final: true });
+    media?.answer({ from: leg.id, to: peer.id, sdp, seenFrom: leg.flow.address, final: true });
   }
 
   #refused(now: Mono, m: MessageView, tx: Tx): void {

@@ -10,7 +10,9 @@ import {
   parseNameAddr,
   parseUri,
 } from '@drawbridge/sip';
-import { anchor, hasSdp, isAnchored, SDP } from '../anchor/anchor.js';
+import { anchor, isAnchored } from '../anchor/anchor.js';
+import { isRefused, readBody } from '../anchor/body.js';
+import { forAnybody } from '../anchor/body-policy.js';
 import type { Onward, Target } from '../decide/plan.js';
 import { ALLOW_LINE, hide } from '../hide/hide.js';
 import { outerParty } from '../hide/party.js';
@@ -59,7 +61,8 @@ export function acceptCall(
   forks: number,
 ): Call | Verdict {
   const { now, m, via, peer, j, tx, identity } = inbound;
-  if (m.bodyEnd > m.bodyStart && !hasSdp(m)) return reply(415, 'sdp-unsupported', headerLine('Accept', SDP));
+  const body = readBody(m, () => ({ policy: forAnybody(shard.m.bodies), across: undefined }));
+  if (isRefused(body)) return reply(body.status, body.reason, body.headers);
   if (!hasTarget(m)) return reply(400, 'malformed-header');
   const options = optionsOf(m);
   const minSe = tooBrief(shard, options.timer);
@@ -203,7 +206,8 @@ function inviteFork(call: Call, target: Target, m: MessageView, now: Mono, tx: T
   const { callee, caller } = fork;
   call.forks.push(fork);
   const anchored = anchor(caller, callee, m, 'INVITE');
-  if (!isAnchored(anchored)) return call.refuse(now, anchored.status, anchored.reason, '', 'caller', tx);
+  if (!isAnchored(anchored))
+    return call.refuse(now, anchored.status, anchored.reason, anchored.headers ?? '', 'caller', tx);
   fork.offer = anchored;
   fork.otherwise = target.otherwise;
   fork.timeoutMs = target.timeoutMs;
@@ -211,7 +215,7 @@ function inviteFork(call: Call, target: Target, m: MessageView, now: Mono, tx: T
   // The same holds where the caller is to see one of them.
   const sole = call.forks.length === 1;
   callee.offers100rel =
-    call.options.reliable !== 'no' && (sole || (anchored.body !== '' && call.shard.o.calls.earlyDialogs === 'all'));
+    call.options.reliable !== 'no' && (sole || (anchored.sdp && call.shard.o.calls.earlyDialogs === 'all'));
   sendInvite(fork, m, now, tx);
 }
 
@@ -221,7 +225,7 @@ function inviteAgain(fork: Fork, now: Mono, tx: Tx): void {
   const { aside } = call.shard;
   aside.parse(call.invite.request);
   callee.oa = new OfferAnswer();
-  callee.oa.note('out', 'INVITE', fork.offer.body !== '');
+  callee.oa.note('out', 'INVITE', fork.offer.sdp);
   sendInvite(fork, aside, now, tx);
 }
 

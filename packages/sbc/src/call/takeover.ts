@@ -1,6 +1,6 @@
 import type { Mono, Tx } from '@drawbridge/core';
 import type { ClientTransaction, MessageView } from '@drawbridge/sip';
-import { anchor, isAnchored, SDP } from '../anchor/anchor.js';
+import { anchor, isAnchored } from '../anchor/anchor.js';
 import { ALLOW_LINE, hide } from '../hide/hide.js';
 import { send } from '../send/send.js';
 import { Call } from './call.js';
@@ -45,7 +45,7 @@ export function takeOver(call: Call, leg: Leg, m: MessageView, now: Mono, tx: Tx
       hide(m, { credentials: false, challenges: false, across: shard.m.identity.crossing(caller, callee) }) +
       referredBy(shard, call.identity, m),
     contact: callee.contact,
-    contentType: SDP,
+    contentType: anchored.contentType,
     body: anchored.body,
   });
   callee.inviteSeq = dialog.localSeq;

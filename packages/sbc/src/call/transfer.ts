@@ -69,6 +69,7 @@ export class Transfer extends Waiting implements Invitation, ClientUser {
   #moved = false;
   #invite: ClientTransaction | undefined = undefined;
   #offer = '';
+  #offerType = '';
   #tries = 0;
   #status = 500;
 
@@ -150,6 +151,7 @@ export class Transfer extends Waiting implements Invitation, ClientUser {
     if (standIn !== undefined) standIn.unacked = undefined;
     this.#state = 'joining';
     this.#offer = o.body ?? '';
+    this.#offerType = o.contentType ?? SDP;
     this.#ask(now, tx);
   }
 
@@ -216,7 +218,7 @@ export class Transfer extends Waiting implements Invitation, ClientUser {
       via: joining.via(branch),
       contact: joining.contact,
       headers: ALLOW_LINE,
-      contentType: SDP,
+      contentType: this.#offerType,
       body: this.#offer,
     });
     joining.inviteSeq = joining.dialog.localSeq;
@@ -251,7 +253,7 @@ export class Transfer extends Waiting implements Invitation, ClientUser {
     const text = pair.callee.dialog.request('ACK', {
       via: callee.via(shard.m.transactions.newBranch()),
       cseq: callee.inviteSeq,
-      contentType: SDP,
+      contentType: anchored.contentType,
       body: anchored.body,
     });
     callee.ack = sendAck(shard, now, callee, text, tx);
