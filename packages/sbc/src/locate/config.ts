@@ -1,4 +1,5 @@
 import { duration } from '@drawbridge/service';
+import { parseNameServer } from '@drawbridge/sip';
 import * as z from 'zod';
 
 /**
@@ -11,14 +12,9 @@ export const nextHopUri = z
     error: 'expected a next hop such as sip:pbx.example.net or sip:10.0.0.5:5060;transport=udp',
   });
 
-const server = z
-  .string()
-  .regex(
-    /^(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*|\[[0-9A-Fa-f:.]+\]:\d{1,5}|\d{1,3}(?:\.\d{1,3}){3}:\d{1,5})$/,
-    {
-      error: 'expected the address of a name server such as 10.0.0.53 or [2001:db8::53]:53',
-    },
-  );
+const server = z.string().refine(text => parseNameServer(text) !== undefined, {
+  error: 'expected the address of a name server such as 10.0.0.53 or [2001:db8::53]:53',
+});
 
 /** `servers`: instead of those of /etc/resolv.conf. `timeout`: for one question, all tries together. */
 export const dnsSection = z
