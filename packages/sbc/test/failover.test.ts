@@ -1,6 +1,6 @@
 import { H } from '@drawbridge/sip';
 import t from 'tap';
-import { BorderWorld, CORE_UDP, type Half, type Phone, replyTo, type Wire } from './harness.js';
+import { BorderWorld, CORE_TCP, CORE_UDP, type Half, type Phone, replyTo, type Wire } from './harness.js';
 
 const HOPS = ['10.0.0.5:5060', '10.0.0.6:5060', '10.0.0.7:5060'] as const;
 const SERVICE = 'sip:service@pbx.example.net';
@@ -250,4 +250,26 @@ t.test('one hop only: as patient as ever', async t => {
   world.pass(2000);
   t.equal(alice.next(408).status, 408);
   t.equal(tried(world, 'INVITE').length, 1);
+});
+
+t.test('a stream that has died is dialled again, and a hop that fails then gives way to the next', async t => {
+  const world = new BorderWorld({ next: ['tcp:10.0.0.5:5060', 'tcp:10.0.0.6:5060'] });
+  const hop = (at: string) => world.phone('pbx', { at, inner: at, via: CORE_TCP, domain: 'pbx.example.net' });
+  const first = hop(HOPS[0]);
+  const alice = world.phone('alice', { at: '198.51.100.1:5060' }).register();
+  const { a } = answered(alice, first);
+  const dead = first.via;
+  world.closeStream(dead);
+  const again = hop(HOPS[0]);
+  a.send('INFO');
+  const info = again.next('INFO');
+  t.not(again.via, dead, 'over a new stream to the same hop');
+  again.send(replyTo(info, 200));
+  alice.next(200);
+  const second = hop(HOPS[1]);
+  a.send('INFO');
+  again.next('INFO');
+  world.closeStream(again.via);
+  second.send(replyTo(second.next('INFO'), 200));
+  t.equal(alice.next(200).status, 200, 'the stream broke under the request: the next hop has it at once');
 });
