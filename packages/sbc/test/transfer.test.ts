@@ -616,3 +616,32 @@ tap.test('the transferee’s phone never answers the re-INVITE: everything ends 
   c.reply(carol.inbox.find(m => m.method === 'BYE') ?? carol.next('BYE'), 200);
   settled(t, all);
 });
+
+tap.test('a transferor that hangs up across its own re-INVITE takes the transferee along', async t => {
+  const all = trio();
+  const { alice, bob, carol } = all;
+  const { caller: a, callee: b } = call(alice, bob);
+  refer(a, 'sip:carol@example.org');
+  notified(a);
+  const c = carol.called();
+  c.answer(180);
+  notified(a);
+  const branch = alice.branch();
+  a.send('INVITE', { branch, sdp: sdpOf(alice, ['a=sendonly'], 2) });
+  const offer = bob.next('INVITE');
+  a.send('BYE');
+  t.same(
+    alice.heard().filter(what => what !== 100 && what !== 'NOTIFY'),
+    [200],
+  );
+  c.reply(carol.next('CANCEL'), 200);
+  c.answer(487);
+  carol.next('ACK');
+  const bye = bob.inbox.splice(0).find(m => m.method === 'BYE');
+  t.equal(bye?.callId, b.callId);
+  if (bye !== undefined) b.reply(bye, 200);
+  b.reply(offer, 487);
+  bob.next('ACK');
+  t.equal(alice.heard().includes(487), true, 'the re-INVITE has its answer');
+  settled(t, all);
+});

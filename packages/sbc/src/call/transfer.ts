@@ -162,7 +162,9 @@ export class Transfer extends Waiting implements Invitation, ClientUser {
   callEnds(now: Mono, by: Leg | undefined, tx: Tx): void {
     const call = this.#call;
     if (call === undefined || this.#state === 'joined' || this.#state === 'over') return;
-    if (by === this.#by) {
+    // Across a negotiation with who hangs up the transferee can't be kept: nobody could complete it.
+    const { inviteIn, inviteOut } = this.#leg;
+    if (by === this.#by && inviteIn === undefined && inviteOut === this.#invite) {
       this.#moved = true;
       this.#old.transferredTo = call.ref;
       this.#joining?.follow(this.#shard, this.#leg);
