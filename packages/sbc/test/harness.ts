@@ -43,6 +43,7 @@ import { type OpenedListener, Realms } from '../src/realms.js';
 import type { Registrar } from '../src/registrar/registrar.js';
 import { Subscribers, subscriberWrite } from '../src/subscribers.js';
 import { Traces } from '../src/trace.js';
+import type { TrunkWatch } from '../src/trunk/watch.js';
 
 export const ACCESS_UDP = 0;
 export const ACCESS_TCP = 1;
@@ -115,6 +116,7 @@ export class BorderWorld {
   /** The relay's flow table, for a forwarder of the test's own. */
   readonly mediaTable: MediaTable;
   readonly border: Border;
+  readonly trunkWatch: TrunkWatch;
   readonly traces: Traces;
   readonly events: BorderEvent[] = [];
   /** Every message in the order of the wire, while `recording`. */
@@ -216,6 +218,7 @@ export class BorderWorld {
       ...(o.streams === undefined ? {} : { streams: o.streams }),
     });
     this.border = made.border;
+    this.trunkWatch = made.watch;
     this.flows = made.flows;
     this.transactions = made.transactions;
     this.registrar = made.registrar;

@@ -1,63 +1,7 @@
 import { H, headerLine, parseAuth } from '@drawbridge/sip';
 import tap from 'tap';
-import { BORDER_CORE, BorderWorld, CORE_UDP, type Half, type Phone } from './harness.js';
-
-const CARRIER = '10.0.0.7:5060';
-const SECOND = '10.0.0.8:5060';
-
-interface Options {
-  readonly carrier?: object;
-  readonly second?: object;
-  readonly config?: object;
-  readonly routes?: readonly object[];
-}
-
-/** A border with two trunks and a route to the first, then the second; alice is registered. OPTIONS only where a test asks. */
-function trunked(o: Options = {}) {
-  const world = new BorderWorld({
-    config: {
-      trunks: {
-        carrier: { next: [`sip:${CARRIER}`], host: 'carrier.example', options: false, ...o.carrier },
-        second: { next: [`sip:${SECOND}`], host: 'second.example', options: false, ...o.second },
-      },
-      numbering: { country: '49' },
-      routes: o.routes ?? [{ name: 'out', when: { to: '+*' }, to: [{ trunk: 'carrier' }, { trunk: 'second' }] }],
-      ...o.config,
-    },
-  });
-  const alice = world.phone('alice', { at: '198.51.100.1:5060' }).register();
-  const carrier = world.phone('carrier', { at: CARRIER, inner: CARRIER, via: CORE_UDP, domain: 'carrier.example' });
-  const second = world.phone('second', { at: SECOND, inner: SECOND, via: CORE_UDP, domain: 'second.example' });
-  return { world, alice, carrier, second };
-}
-
-function trunkOf(world: BorderWorld, name: string) {
-  const t = world.border.shard.m.trunks.get(name);
-  if (t === undefined) throw new Error(name);
-  return t;
-}
-
-/** The callee of a call out answers it. */
-function answered(caller: Half, at: Phone): Half {
-  const b = at.called();
-  b.answer(200, { sdp: at.sdp() });
-  at.next('ACK');
-  caller.expect(200);
-  caller.send('ACK');
-  return b;
-}
-
-function hangUp(caller: Half, callee: Half): void {
-  caller.send('BYE');
-  caller.phone.next(200);
-  callee.reply(callee.phone.next('BYE'), 200);
-}
-
-function refused(half: Half, status: number) {
-  const m = half.phone.next(status);
-  half.send('ACK', { branch: half.branch });
-  return m;
-}
+import { BORDER_CORE, type BorderWorld, CORE_UDP, type Half, type Phone } from './harness.js';
+import { answered, CARRIER, hangUp, refused, SECOND, trunked, trunkOf } from './trunk-world.js';
 
 function settled(t: Pick<typeof tap, 'equal'>, world: BorderWorld): void {
   world.pass(200_000);

@@ -62,7 +62,7 @@ export class Authenticator {
       inbound.identity = { kind: 'peer', domain: upstream.name };
       return PASS;
     }
-    const trunk = this.#m.trunks.peer(via, peer, j);
+    const trunk = this.#m.trunks.peer(via, peer, j, inbound.flow);
     if (trunk !== undefined) {
       inbound.identity = { kind: 'trunk', trunk: trunk.name };
       return PASS;
@@ -84,7 +84,7 @@ export class Authenticator {
     if (identity.kind === 'peer')
       return this.#m.domains.isPeerOf(identity.domain, via, peer, j) ? PASS : reply(403, 'wrong-source');
     if (identity.kind === 'trunk')
-      return this.#m.trunks.isPeerOf(identity.trunk, via, peer, j) ? PASS : reply(403, 'wrong-source');
+      return this.#m.trunks.isPeerOf(identity.trunk, via, peer, j, inbound.flow) ? PASS : reply(403, 'wrong-source');
     if (identity.kind === 'none') return reply(403, 'wrong-source');
     const domain = this.#m.domains.lookup(identity.domain);
     // An upstream's subscriber has no password here: it moves by registering from where it went.

@@ -40,9 +40,10 @@ export function authoriseFlow(shard: Shard, inbound: Inbound, leg: Leg): Verdict
   return verdict;
 }
 
-function fromLeg(shard: Shard, { via, peer, j }: Inbound, { flow, identity }: Leg): boolean {
+function fromLeg(shard: Shard, inbound: Inbound, { flow, identity }: Leg): boolean {
+  const { via, peer, j } = inbound;
   if (flow.peer.sameAddress(flow.j, peer, j)) return true;
-  if (identity.kind === 'trunk') return shard.m.trunks.isPeerOf(identity.trunk, via, peer, j);
+  if (identity.kind === 'trunk') return shard.m.trunks.isPeerOf(identity.trunk, via, peer, j, inbound.flow);
   return identity.kind === 'peer' && shard.m.domains.isPeerOf(identity.domain, via, peer, j);
 }
 

@@ -6,7 +6,7 @@ const NAME = /^[A-Za-z0-9_-]{1,32}$/;
 const trunkName = z.string({ error: 'the name of a trunk' }).min(1).max(32);
 
 /** A user or number, or its beginning with `*` at the end; `*` alone is everything. */
-const pattern = z.string({ error: 'a number such as +4930*' }).regex(/^[+A-Za-z0-9_.!~'()&=$,;?/-]{0,64}\*?$/, {
+const pattern = z.string({ error: 'a number such as +4930*' }).regex(/^[+A-Za-z0-9_.!~'()&=$,;?/@-]{0,128}\*?$/, {
   error: 'expected a number or user, or its beginning followed by *',
 });
 const patterns = z.union([pattern.transform(p => [p]), z.array(pattern).min(1).max(1000)]);

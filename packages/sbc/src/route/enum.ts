@@ -1,4 +1,5 @@
-import { type DnsQuestion, type DnsRecord, parseUri, readAnswer } from '@drawbridge/sip';
+import { type Mono, Waiting } from '@drawbridge/core';
+import { type DnsQuestion, type DnsRecord, parseUri } from '@drawbridge/sip';
 import { locate } from '../decide/locate.js';
 import type { Target } from '../decide/plan.js';
 import type { Wanted } from '../decide/wanted.js';
@@ -17,27 +18,42 @@ type Source = RoutingConfig['enum'][string];
  * one of our domains or a number that a trunk takes: the DNS doesn't make us anybody's relay.
  */
 export function enumStep(shard: Shard, source: Source, e164: string, wanted: Wanted): LateStep {
+  const question: DnsQuestion = { name: enumName(e164, source.zone), type: 'NAPTR' };
   return {
     begin(now, found) {
-      const question: DnsQuestion = { name: enumName(e164, source.zone), type: 'NAPTR' };
-      const id = shard.m.asks.ask(now, 'dns', question, source.timeout, (at, answer, out) => {
-        const records = answer !== undefined && 'message' in answer ? recordsIn(answer.message, question) : [];
-        found(at, targetsOf(shard, records, e164, wanted), out);
+      const wait = new Wait(at => found(at, [], shard.m.transactions.tx));
+      const known = shard.m.locator.lookup(now, question, (at, answer, tx) => {
+        if (wait.over) return;
+        wait.over = true;
+        shard.m.wheel.cancel(wait);
+        found(at, targetsOf(shard, answer.records, e164, wanted), tx);
       });
-
-      return id !== undefined;
+      if (known !== undefined) return targetsOf(shard, known.records, e164, wanted);
+      shard.m.wheel.arm(wait, now + source.timeout);
+      return undefined;
     },
   };
+}
+
+/** A call waits no longer for the DNS than its zone may take. */
+class Wait extends Waiting {
+  over = false;
+  readonly #late: (now: Mono) => void;
+
+  constructor(late: (now: Mono) => void) {
+    super();
+    this.#late = late;
+  }
+
+  override onDue(now: Mono): void {
+    this.over = true;
+    this.#late(now);
+  }
 }
 
 /** §3.2: the digits in reverse, a dot between each. */
 export function enumName(e164: string, zone: string): string {
   return `${[...e164.slice(1)].reverse().join('.')}.${zone.toLowerCase()}`;
-}
-
-function recordsIn(message: Uint8Array, question: DnsQuestion): readonly DnsRecord[] {
-  const read = readAnswer(message, question);
-  return read.kind === 'records' ? read.records : [];
 }
 
 /** §3.4: by order, then preference; terminal rules of service E2U+sip only. The first that can be routed counts. */

@@ -8,9 +8,9 @@ export interface Step {
   targets(now: Mono, search: Search): readonly Target[] | undefined;
 }
 
-/** A step whose targets are asked for first and come later. */
+/** A place that must be asked for first. Its targets when they are known now; undefined: `found` gets them, once, in a later turn. */
 export interface LateStep {
-  begin(now: Mono, found: (now: Mono, targets: readonly Target[], tx: Tx) => void, tx: Tx): boolean;
+  begin(now: Mono, found: (now: Mono, targets: readonly Target[], tx: Tx) => void): readonly Target[] | undefined;
 }
 
 /** After these of a local address the next place of a route is tried. */
@@ -22,6 +22,8 @@ export class Search implements Onward {
   readonly #late: LateStep | undefined;
   #next = 0;
   #use: TrunkUse | undefined = undefined;
+  /** What the late step knew at once. */
+  #ready: readonly Target[] | undefined = undefined;
   /** Why the last place that was passed over could not be asked. */
   refused: Reason = 'no-route';
 
@@ -63,18 +65,20 @@ export class Search implements Onward {
     return chained;
   }
 
-  begin(now: Mono, late: LateTargets, tx: Tx): boolean {
-    if (this.#late === undefined) return false;
-    const found = (at: Mono, targets: readonly Target[], out: Tx): void => {
+  begin(now: Mono, late: LateTargets): boolean {
+    this.#ready = this.#late?.begin(now, (at, targets, out) => {
       if (!late.wanted()) return;
       const ring = targets.length > 0 ? targets : this.next(at);
       if (ring !== undefined) late.ring(at, ring, out);
       late.done(at, out);
-    };
-    return this.#late.begin(now, found, tx);
+    });
+    return this.#late !== undefined && this.#ready === undefined;
   }
 
-  instead(now: Mono, status: number, _tx: Tx): readonly Target[] | undefined {
+  instead(now: Mono, status: number): readonly Target[] | undefined {
+    const ready = this.#ready;
+    this.#ready = undefined;
+    if (ready !== undefined) return ready.length > 0 ? ready : this.next(now);
     return this.#goesOn(status) ? this.next(now) : undefined;
   }
 

@@ -1,4 +1,5 @@
 import type { Endpoints, Random, Via } from '@drawbridge/core';
+import { type Flow, isSecure, namesHost } from '@drawbridge/sip';
 import type { Keeper } from '../decide/plan.js';
 import type { Identity } from '../inbound.js';
 import { HopList } from '../locate/hop-list.js';
@@ -74,22 +75,27 @@ export class Trunks {
    * Whose trunk a source is: its address and transport, asked in the realm where the trunk lives, never what the message
    * says. Where no networks are configured a datagram must come from a port of `next` too.
    */
-  peer(via: Via, peer: Endpoints, j: number): Trunk | undefined {
-    if (this.all.length === 0) return undefined;
-    for (const t of this.all) if (this.#sends(t, via, peer, j, false)) return t;
+  peer(via: Via, peer: Endpoints, j: number, flow?: Flow): Trunk | undefined {
+    for (const t of this.all) if (this.#sends(t, via, peer, j, false, flow)) return t;
     return undefined;
   }
 
   /** Whether an address belongs to one given trunk, from any port: for requests inside its dialogs. */
-  isPeerOf(name: string, via: Via, peer: Endpoints, j: number): boolean {
+  isPeerOf(name: string, via: Via, peer: Endpoints, j: number, flow?: Flow): boolean {
     const t = this.#byName.get(name);
-    return t !== undefined && this.#sends(t, via, peer, j, true);
+    return t !== undefined && this.#sends(t, via, peer, j, true, flow);
   }
 
-  #sends(t: Trunk, via: Via, peer: Endpoints, j: number, anyPort: boolean): boolean {
+  #sends(t: Trunk, via: Via, peer: Endpoints, j: number, anyPort: boolean, flow: Flow | undefined): boolean {
     const { realm, transport } = this.#realms.listener(via);
     const home = t.hops.realm;
     if (home !== undefined && home !== realm) return false;
+    const { certificate } = t.o;
+    if (certificate !== undefined) {
+      // A name that was proven says who it is; networks, where there are any, must fit as well (RFC 5922 §7).
+      if (!isSecure(transport) || flow === undefined || !namesHost(flow.certificateNames, certificate)) return false;
+      return t.networks === undefined || t.networks.has(peer, j);
+    }
     if (t.networks !== undefined) return t.networks.has(peer, j);
     return t.hops.all.some(
       h =>
