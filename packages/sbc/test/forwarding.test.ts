@@ -2,7 +2,7 @@ import { H } from '@drawbridge/sip';
 import t from 'tap';
 import { callRecord } from '../src/accounting/record.js';
 import { Forwardings, forwardingWrite, targetUri } from '../src/forwarding/rules.js';
-import { BorderWorld, CORE_UDP, type Half, PBX, type Phone } from './harness.js';
+import { BORDER_CORE, BorderWorld, CORE_UDP, type Half, PBX, type Phone } from './harness.js';
 
 const AT: Record<string, string> = { alice: '198.51.100.1:5060', bob: '198.51.100.2:5060', carol: '198.51.100.3:5060' };
 
@@ -217,6 +217,20 @@ t.test('a call goes only where its callee could have called himself, and counts 
   carol.next('BYE');
   other.invite('sip:bob@example.org');
   t.same(carol.heard(), ['INVITE'], 'control: when that call is over');
+});
+
+t.test('a number of a trunk leads to the wishes of its subscriber', async t => {
+  for (const forwarding of [{ 'bob@example.org': { offline: 'carol' } }, {}]) {
+    const { w, carol } = world(forwarding, ['carol'], {
+      trunks: { carrier: { next: ['sip:10.0.0.7:5060'], options: false, dids: { '+4930555': 'bob@example.org' } } },
+      numbering: { country: '49' },
+    });
+    const carrier = w.phone('carrier', { at: '10.0.0.7:5060', inner: '10.0.0.7:5060', via: CORE_UDP });
+    carrier.invite(`sip:+4930555@${BORDER_CORE}`, { from: '<sip:+491701234@10.0.0.7>' });
+    const follows = 'bob@example.org' in forwarding;
+    t.same(carrier.heard(), follows ? [181] : [480]);
+    t.same(carol.heard(), follows ? ['INVITE'] : [], follows ? 'sent on' : 'control');
+  }
 });
 
 t.test('a caller who gives up, and one who wants provisionals reliable', async t => {

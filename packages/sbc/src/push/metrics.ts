@@ -13,11 +13,12 @@ export function registerPushMetrics(metrics: Metrics, waker: Waker | undefined):
   ]);
   metrics.counterFrom(
     'drawbridge_push_outcome_total',
-    'Pushes: the phone registered, the gateway refused or was silent, there was no room',
+    'Pushes: the phone registered, the gateway refused or was silent, somebody waited in vain, there was no room',
     ['outcome'],
     () => [
       [{ outcome: 'woke' }, counts().woke],
       [{ outcome: 'failed' }, counts().failed],
+      [{ outcome: 'unheard' }, counts().unheard],
       [{ outcome: 'full' }, counts().full],
     ],
   );
