@@ -97,7 +97,7 @@ export function assemble(config: Config, parts: Parts): Assembled {
       namesOf: via => parts.streams?.(via)?.namesOf(via) ?? [],
       isDialled: via => parts.streams?.(via)?.isDialled(via) === true,
       expect: (via, to, name) => parts.streams?.(via)?.expect(to, name),
-      wayBack: (now, flow, sentBy) => wayBack(now, flow, sentBy, { flows, realms, domains }),
+      wayBack: (now, flow, sentBy) => wayBack(now, flow, sentBy, { flows, realms, domains, trunks }),
       vouch: via => parts.streams?.(via)?.vouch(via),
       seed: random.u32(),
       tap,

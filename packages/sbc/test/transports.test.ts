@@ -221,6 +221,19 @@ t.test(
   },
 );
 
+t.test('sips: to an upstream goes to its TLS hops, and its plain ones are passed over', async t => {
+  const w = new World(['sip:10.0.0.5:5060;transport=udp', 'sip:10.0.0.6:5061;transport=tls']);
+  const carol = w.on('carol', TLS).register();
+  const sent = (uri: string): string[] => {
+    const before = w.lost.length;
+    carol.inbox.length = 0;
+    carol.ask({ method: 'INVITE', uri, to: `<${uri}>`, sdp: carol.sdp() });
+    return w.lost.slice(before).map(x => `${x.via & 0xff} ${x.peer} ${x.text.slice(0, x.text.indexOf(' SIP/2.0'))}`);
+  };
+  t.same(sent('sip:dora@pbx.example.net'), ['2 10.0.0.5:5060 INVITE sip:dora@pbx.example.net'], 'the control');
+  t.same(sent('sips:dora@pbx.example.net'), [`${CORE_TLS} 10.0.0.6:5061 INVITE sips:dora@pbx.example.net`]);
+});
+
 t.test('a response whose connection died goes where a configured peer listens; a phone is never dialled', async t => {
   const w = new World(['sip:10.0.0.5:5060;transport=tcp']);
   const bob = w.phone('bob', { at: '198.51.100.2:5060' }).register();

@@ -11,7 +11,7 @@ export function known(shard: Shard, inbound: Inbound): void {
   const { via, identity } = inbound;
   if (!isStream(via) || identity.kind === 'none') return;
   shard.m.flows.vouch(via);
-  if (identity.kind === 'peer') reuse(shard, inbound);
+  if (identity.kind === 'peer' || identity.kind === 'trunk') reuse(shard, inbound);
 }
 
 /**

@@ -36,7 +36,7 @@ export function sendOwn(
   r: OwnRequest,
   user: ClientUser,
 ): { readonly ct: ClientTransaction; readonly flow: Flow } | undefined {
-  const flow = m.flows.dialled(now, hop.listener.via, hop.endpoint);
+  const flow = m.flows.dialled(now, hop.listener.via, hop.endpoint, hop.host);
   if (flow === undefined) return undefined;
   const branch = m.transactions.newBranch();
   const text = buildRequest({

@@ -28,7 +28,7 @@ export function trunkTarget(
   const uri = trunkUri(trunk, number, numbering);
   let target: Target | undefined;
   for (const hop of trunk.usable(now, o.anyway).reverse()) {
-    const flow = shard.m.flows.dialled(now, hop.listener.via, hop.endpoint);
+    const flow = shard.m.flows.dialled(now, hop.listener.via, hop.endpoint, hop.host);
     if (flow === undefined) continue;
     const timeoutMs = o.more || target !== undefined ? SILENCE_MS : undefined;
     target = {
