@@ -13,7 +13,7 @@ const BY_STAGE = {
     'unsupported-scheme', 'frame-too-long', 'frame-deadline',
   ],
   transact: [
-    'retransmission', 'stray-response', 'stray-ack', 'stray-cancel', 'merged-request', 'loop-detected', 'too-many-hops',
+    'retransmission', 'stray-response', 'stray-ack', 'stray-cancel', 'merged-request', 'loop-detected', 'too-many-hops', 'too-many-branches',
     'method-not-allowed', 'unknown-extension', 'transaction-limit',
   ],
   authenticate: [

@@ -300,7 +300,10 @@ t.test('each header crosses as its class says; credentials and challenges where 
   t.same(names(NO_TRUST), OPEN);
   t.same(names({ credentials: true, challenges: false }), [...OPEN, ...CREDENTIALS].sort());
   t.same(names({ credentials: false, challenges: true }), [...OPEN, ...CHALLENGES].sort());
-  t.same(crossingNames().sort(), [...OPEN, ...CREDENTIALS, ...CHALLENGES, 'Reason', 'Require', 'Supported'].sort());
+  t.same(
+    crossingNames().sort(),
+    [...OPEN, ...CREDENTIALS, ...CHALLENGES, 'Reason', 'Require', 'Session-ID', 'Supported'].sort(),
+  );
   for (const name of CLOSED) t.equal(crossed(`${name}: 1\r\n`, { credentials: true, challenges: true }), '', name);
 });
 

@@ -9,6 +9,7 @@ import type { Shard } from '../shard.js';
 import type { Fork } from './fork.js';
 import type { Invitation, Leg, LegOwner } from './leg.js';
 import type { CallerOptions } from './options.js';
+import { ownSessionId } from './session-id.js';
 import { SILENT } from './silent-user.js';
 import { causeOf, rank } from './status.js';
 import type { Transfer } from './transfer.js';
@@ -87,6 +88,8 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   /** The fork whose early dialog the caller sees, where it is to see one at a time; and whether with a description. */
   shown: Fork | undefined = undefined;
   shownSdp = false;
+  /** The call of ours whose INVITE has come back as this one. */
+  cameFrom: Call | undefined = undefined;
   /** Serial number for the next fork's media leg. */
   serial = 0;
   status = 0;
@@ -280,7 +283,11 @@ export class Call extends Waiting implements LegOwner, ServerUser {
       transactions.ack(
         now,
         leg.flow,
-        dialog.request('ACK', { via: leg.via(transactions.newBranch()), cseq: leg.inviteSeq }),
+        dialog.request('ACK', {
+          via: leg.via(transactions.newBranch()),
+          cseq: leg.inviteSeq,
+          headers: ownSessionId(leg),
+        }),
         tx,
       );
     }
@@ -289,7 +296,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
       cause === 'normal-clearing'
         ? ''
         : headerLine('Reason', `SIP;cause=${cause === 'media-inactive' ? 408 : 200};text="${cause}"`);
-    const text = dialog.request('BYE', { via: leg.via(branch), headers });
+    const text = dialog.request('BYE', { via: leg.via(branch), headers: headers + ownSessionId(leg) });
     send(this.shard, now, leg, { method: 'BYE', text, branch, user: SILENT }, tx);
   }
 
@@ -309,6 +316,7 @@ export class Call extends Waiting implements LegOwner, ServerUser {
   #close(now: Mono, cause: Reason, by: Side): void {
     const talked = this.state === 'answered' ? now - this.answeredAt : 0;
     this.state = 'ended';
+    this.cameFrom = undefined;
     const media = this.media.streams;
     const { shard } = this;
     shard.m.wheel.cancel(this);

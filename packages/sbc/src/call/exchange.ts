@@ -14,6 +14,7 @@ import type { Inbound } from '../inbound.js';
 import { send, sendAck } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { type Leg, sharesUpstream } from './leg.js';
+import { lackedSessionId, ownSessionId } from './session-id.js';
 import { minSeOf, NO_TIMER, type TimerAsk, timerAsk, timerHeard, timerReply, timerRequest } from './session-timer.js';
 import { hopsLeft } from './setup.js';
 import { statusAcross } from './status.js';
@@ -118,6 +119,7 @@ export class Exchange implements ClientUser {
       headers:
         (renegotiates ? ALLOW_LINE : this.#lines) +
         (renegotiates && dialog.state === 'confirmed' ? timerRequest(shard, to) : '') +
+        lackedSessionId(to, m) +
         hide(m, {
           credentials: sharesUpstream(from, to),
           challenges: false,
@@ -231,7 +233,11 @@ export class Exchange implements ClientUser {
   #acknowledge(now: Mono, tx: Tx): void {
     const { to, shard } = this;
     if (to.dialog === undefined) return;
-    const text = to.dialog.request('ACK', { via: to.via(shard.m.transactions.newBranch()), cseq: to.inviteSeq });
+    const text = to.dialog.request('ACK', {
+      via: to.via(shard.m.transactions.newBranch()),
+      cseq: to.inviteSeq,
+      headers: ownSessionId(to),
+    });
     to.ack = sendAck(shard, now, to, text, tx);
   }
 

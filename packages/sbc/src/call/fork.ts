@@ -18,6 +18,7 @@ import { mint } from './identifier.js';
 import { type Leg, sharesUpstream } from './leg.js';
 import { names } from './names.js';
 import { acknowledgeReliable, inOrder, ReliableReplies, rseqOf } from './reliable.js';
+import { lackedSessionId, learnUuid, ownSessionId } from './session-id.js';
 import { minSeOf, timerHeard, timerReply } from './session-timer.js';
 import { SILENT } from './silent-user.js';
 import { passesOver, statusAcross } from './status.js';
@@ -67,6 +68,8 @@ export class Fork implements ClientUser {
   #owed: Given | undefined = undefined;
   /** The answer in the callee's reliable response, until the call is answered. */
   #answer = '';
+  /** Branches that this callee may make of its INVITE at once (RFC 5393). */
+  breadth = 0;
   /** Times that the INVITE was sent again on the callee's demand. */
   #again = 0;
   /** From and To of our INVITE without tags, and its Request-URI, kept for the dialog that its response makes. */
@@ -114,6 +117,7 @@ export class Fork implements ClientUser {
   onResponse(now: Mono, ct: ClientTransaction, m: MessageView, tx: Tx): void {
     if (m.status >= 300) return this.#refused(now, m, tx);
     const branch = this.#branchOf(m);
+    learnUuid(this.call.shard, branch.callee, m);
     if (m.status >= 200) branch.#accepted(now, ct.flow, m, tx);
     else branch.#provisional(now, m, tx);
   }
@@ -182,7 +186,8 @@ export class Fork implements ClientUser {
       } else if (rseq > 0) return this.#hopeless(now, anchored.status, tx);
       if (rseq > 0 && !reliably && given.sdp) this.#owed = given;
     }
-    const headers = headerLine('Contact', caller.contact) + ALLOW_LINE + hide(m, this.#trust());
+    const headers =
+      headerLine('Contact', caller.contact) + ALLOW_LINE + lackedSessionId(caller, m) + hide(m, this.#trust());
     if (reliably) {
       caller.reliable ??= new ReliableReplies(call, caller);
       caller.reliable.send(now, { status: m.status, headers, given, theirs: rseq }, tx);
@@ -298,6 +303,7 @@ export class Fork implements ClientUser {
           headerLine('Contact', caller.contact) +
           ALLOW_LINE +
           timerReply(shard, now, caller, call.options.timer) +
+          lackedSessionId(caller, m) +
           hide(m, this.#trust()),
         contentType: given.contentType,
         body: given.body,
@@ -433,7 +439,11 @@ export class Fork implements ClientUser {
     const { transactions } = this.call.shard.m;
     const { callee } = this;
     if (callee.dialog === undefined) return;
-    const text = callee.dialog.request('ACK', { via: callee.via(transactions.newBranch()), cseq: callee.inviteSeq });
+    const text = callee.dialog.request('ACK', {
+      via: callee.via(transactions.newBranch()),
+      cseq: callee.inviteSeq,
+      headers: ownSessionId(callee),
+    });
     callee.ack = sendAck(this.call.shard, now, callee, text, tx);
   }
 

@@ -10,6 +10,7 @@ import type { Leg } from './leg.js';
 import { refer, subscribeToRefer } from './refer.js';
 import { answerRefresh, isRefresh } from './refresh.js';
 import { rackLine } from './reliable.js';
+import { ownSessionId } from './session-id.js';
 import { timerAsk, tooBrief } from './session-timer.js';
 
 /** Nobody waits for anything after our own final reply. */
@@ -153,6 +154,7 @@ function passAnswer(shard: Shard, now: Mono, m: MessageView, leg: Leg, peer: Leg
   const text = peer.dialog.request('ACK', {
     via: peer.via(transactions.newBranch()),
     cseq: peer.inviteSeq,
+    headers: ownSessionId(peer),
     contentType,
     body,
   });

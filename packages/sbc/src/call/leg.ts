@@ -107,6 +107,8 @@ export class Leg {
   updateIn: Invitation | undefined = undefined;
   /** REFERs of the peer's in this dialog. */
   refers = 0;
+  /** What the peer's end calls itself in Session-ID (RFC 7989); '' as long as nobody knows. */
+  uuid = '';
   timer: SessionTimer | undefined = undefined;
   /** ms: what the peer wants a session interval to be at least (422). */
   minSe = 0;
@@ -155,6 +157,7 @@ export class Leg {
     });
     leg.inviteIn = this.inviteIn;
     leg.inviteSeq = this.inviteSeq;
+    leg.uuid = this.role === 'caller' ? this.uuid : '';
     leg.offers100rel = this.offers100rel;
     leg.credential = this.credential;
     return leg;
@@ -166,6 +169,7 @@ export class Leg {
     const leg = new Leg({ id, role, owner, listener, flow, identity, callId, localTag, upstream, sips });
     leg.dialog = this.dialog;
     leg.inviteSeq = this.inviteSeq;
+    leg.uuid = this.uuid;
     leg.allowsUpdate = this.allowsUpdate;
     leg.minSe = this.minSe;
     leg.said = this.said;

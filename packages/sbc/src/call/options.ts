@@ -1,4 +1,5 @@
 import { H, type MessageView } from '@drawbridge/sip';
+import { breadthOf, DEFAULT_BREADTH } from './breadth.js';
 import { names } from './names.js';
 import { NO_TIMER, type TimerAsk, timerAsk } from './session-timer.js';
 
@@ -10,18 +11,21 @@ export interface CallerOptions {
   readonly timer: TimerAsk;
   /** Its Allow names UPDATE. */
   readonly update: boolean;
+  /** RFC 5393. */
+  readonly breadth: number;
 }
 
-export const NO_OPTIONS: CallerOptions = { reliable: 'no', timer: NO_TIMER, update: false };
+export const NO_OPTIONS: CallerOptions = { reliable: 'no', timer: NO_TIMER, update: false, breadth: DEFAULT_BREADTH };
 
 export function optionsOf(invite: MessageView): CallerOptions {
   const update = names(invite, H.allow, 'UPDATE');
   if (!invite.has(H.supported) && !invite.has(H.require) && !invite.has(H.sessionExpires))
-    return { ...NO_OPTIONS, update };
+    return { ...NO_OPTIONS, update, breadth: breadthOf(invite) };
   const required = names(invite, H.require, '100rel');
   return {
     reliable: required ? 'required' : names(invite, H.supported, '100rel') ? 'supported' : 'no',
     timer: timerAsk(invite),
     update,
+    breadth: breadthOf(invite),
   };
 }

@@ -6,6 +6,7 @@ import type { Inbound } from '../inbound.js';
 import type { Shard } from '../shard.js';
 import { overlap, pendingUpdate } from './exchange.js';
 import type { Leg } from './leg.js';
+import { ownSessionId } from './session-id.js';
 import { timerAsk, timerReply } from './session-timer.js';
 
 /**
@@ -45,7 +46,8 @@ export function answerRefresh(shard: Shard, inbound: Inbound, leg: Leg, peer: Le
         );
   if (st === undefined) return reply(503, 'transaction-limit');
   leg.dialog?.refresh(m);
-  const headers = headerLine('Contact', leg.contact) + ALLOW_LINE + timerReply(shard, now, leg, timerAsk(m));
+  const headers =
+    headerLine('Contact', leg.contact) + ALLOW_LINE + timerReply(shard, now, leg, timerAsk(m)) + ownSessionId(leg);
   if (!invite) {
     st.reply(now, 200, { headers }, tx);
     return PASS;

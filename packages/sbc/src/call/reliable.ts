@@ -6,6 +6,7 @@ import type { Shard } from '../shard.js';
 import type { Call } from './call.js';
 import type { Leg } from './leg.js';
 import { names } from './names.js';
+import { ownSessionId } from './session-id.js';
 import { SILENT } from './silent-user.js';
 
 export const REQUIRE_100REL = headerLine('Require', '100rel');
@@ -34,7 +35,10 @@ export function acknowledgeReliable(shard: Shard, now: Mono, callee: Leg, rseq: 
   const { dialog } = callee;
   if (dialog === undefined) return;
   const branch = shard.m.transactions.newBranch();
-  const text = dialog.request('PRACK', { via: callee.via(branch), headers: rackLine(callee, rseq) });
+  const text = dialog.request('PRACK', {
+    via: callee.via(branch),
+    headers: rackLine(callee, rseq) + ownSessionId(callee),
+  });
   send(shard, now, callee, { method: 'PRACK', text, branch, user: SILENT }, tx);
 }
 

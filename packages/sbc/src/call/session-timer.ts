@@ -6,6 +6,7 @@ import { send, sendAck } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import type { Leg } from './leg.js';
 import { names } from './names.js';
+import { ownSessionId } from './session-id.js';
 
 /** RFC 4028 §5: the least that anybody may ask for. */
 const LEAST_MS = 90_000;
@@ -166,7 +167,7 @@ class Refresh implements ClientUser {
     const branch = this.#shard.m.transactions.newBranch();
     const text = dialog.request(method, {
       via: leg.via(branch),
-      headers: ALLOW_LINE + timerRequest(this.#shard, leg),
+      headers: ALLOW_LINE + timerRequest(this.#shard, leg) + ownSessionId(leg),
       contact: leg.contact,
       contentType: SDP,
       body,
@@ -212,6 +213,7 @@ class Refresh implements ClientUser {
     const text = dialog.request('ACK', {
       via: leg.via(this.#shard.m.transactions.newBranch()),
       cseq: leg.inviteSeq,
+      headers: ownSessionId(leg),
     });
     leg.ack = sendAck(this.#shard, now, leg, text, tx);
     const sdp = sdpOf(m);

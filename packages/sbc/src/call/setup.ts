@@ -23,11 +23,13 @@ import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { asksSips, isSips } from '../transports/secure.js';
 import { trunkParties } from '../trunk/parties.js';
+import { breadthEach, comesFrom, freeBreadth, loops } from './breadth.js';
 import { Call, type Search } from './call.js';
 import { Fork } from './fork.js';
 import { mint, mintRef } from './identifier.js';
 import { type Invitation, Leg, sharesUpstream } from './leg.js';
 import { type CallerOptions, NO_OPTIONS, optionsOf } from './options.js';
+import { lackedSessionId, learnUuid } from './session-id.js';
 import { timerRequest, tooBrief } from './session-timer.js';
 
 const CALLER = 'a';
@@ -67,6 +69,9 @@ export function acceptCall(
   const options = optionsOf(m);
   const minSe = tooBrief(shard, options.timer);
   if (minSe !== '') return reply(422, 'interval-too-brief', minSe);
+  if (options.breadth === 0) return reply(440, 'too-many-branches');
+  const cameFrom = comesFrom(shard, m);
+  if (loops(cameFrom, m.uri)) return reply(482, 'loop-detected');
   const { flows, transactions, relay, realms } = shard.m;
   const flow = flows.of(now, via, peer, j);
   if (flow === undefined) return reply(503, 'queue-full', headerLine('Retry-After', '10'));
@@ -99,6 +104,7 @@ export function acceptCall(
     onward,
     forks,
   });
+  call.cameFrom = cameFrom;
   return call;
 }
 
@@ -174,11 +180,14 @@ function ring(call: Call, m: MessageView, now: Mono, tx: Tx): void {
   const { shard } = call;
   const q = call.waiting[0]?.q ?? 0;
   const size = shard.o.calls.forking === 'serial' ? 1 : call.waiting.findIndex(t => t.q < q);
-  const group = call.waiting.splice(0, size < 0 ? call.waiting.length : size);
+  const free = freeBreadth(call);
+  // Who finds no room waits for those before him.
+  const group = call.waiting.splice(0, Math.min(size < 0 ? call.waiting.length : size, free));
+  const breadth = breadthEach(free, group.length, call.onward?.begin !== undefined);
   shard.m.wheel.arm(call, now + (call.onward?.noAnswer ?? shard.o.calls.noAnswer));
   for (const target of group) {
     if (call.state !== 'setup') return;
-    inviteFork(call, target, m, now, tx);
+    inviteFork(call, target, m, breadth, now, tx);
   }
   call.groupDone(now, tx);
 }
@@ -186,10 +195,13 @@ function ring(call: Call, m: MessageView, now: Mono, tx: Tx): void {
 /** Callees found after the call began. */
 function inviteAlso(call: Call, targets: readonly Target[], now: Mono, tx: Tx): void {
   const { aside } = call.shard;
-  for (const target of targets) {
+  const free = freeBreadth(call);
+  const breadth = breadthEach(free, targets.length, true);
+  call.waiting.push(...targets.slice(Math.max(0, free)));
+  for (const target of targets.slice(0, Math.max(0, free))) {
     if (call.state !== 'setup') return;
     aside.parse(call.invite.request);
-    inviteFork(call, target, aside, now, tx);
+    inviteFork(call, target, aside, breadth, now, tx);
   }
 }
 
@@ -197,12 +209,14 @@ function inviteAlso(call: Call, targets: readonly Target[], now: Mono, tx: Tx): 
 function inviteInstead(call: Call, target: Target, now: Mono, tx: Tx): void {
   const { aside } = call.shard;
   aside.parse(call.invite.request);
-  inviteFork(call, target, aside, now, tx);
+  inviteFork(call, target, aside, breadthEach(freeBreadth(call), 1, false), now, tx);
 }
 
 /** call → anchor → hide → send, for one callee. */
-function inviteFork(call: Call, target: Target, m: MessageView, now: Mono, tx: Tx): void {
+function inviteFork(call: Call, target: Target, m: MessageView, breadth: number, now: Mono, tx: Tx): void {
   const fork = makeFork(call, target, m);
+  fork.breadth = breadth;
+  learnUuid(call.shard, fork.caller, m);
   const { callee, caller } = fork;
   call.forks.push(fork);
   const anchored = anchor(caller, callee, m, 'INVITE');
@@ -250,6 +264,8 @@ function sendInvite(fork: Fork, m: MessageView, now: Mono, tx: Tx): void {
       ALLOW_LINE +
       (callee.offers100rel ? SUPPORTED_100REL : '') +
       timerRequest(shard, callee) +
+      headerLine('Max-Breadth', String(fork.breadth)) +
+      lackedSessionId(callee, m) +
       hide(m, {
         credentials: sharesUpstream(caller, callee),
         challenges: false,

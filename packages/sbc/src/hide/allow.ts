@@ -74,6 +74,7 @@ const MAP_IDENTITY = 65;
 const REWRITE_WARNING = 66;
 const REWRITE_PRIVACY = 67;
 const REWRITE_REQUIRE = 68;
+const REWRITE_SESSION_ID = 69;
 
 /** One byte per header id: how it crosses. */
 export const CROSSING = new Uint8Array(HEADER_IDS);
@@ -88,6 +89,7 @@ for (const h of IDENTITY) CROSSING[h] = MAP_IDENTITY;
 CROSSING[H.warning] = REWRITE_WARNING;
 CROSSING[H.privacy] = REWRITE_PRIVACY;
 CROSSING[H.require] = REWRITE_REQUIRE;
+CROSSING[H.sessionId] = REWRITE_SESSION_ID;
 
 export const CROSS = {
   asIs: PASS_AS_IS,
@@ -101,6 +103,7 @@ export const CROSS = {
   warning: REWRITE_WARNING,
   privacy: REWRITE_PRIVACY,
   require: REWRITE_REQUIRE,
+  sessionId: REWRITE_SESSION_ID,
 } as const;
 
 /** Option tags that we relay faithfully between legs. `100rel` and `timer` are each leg's own affair, and written by us. */

@@ -1,4 +1,5 @@
 import { headerLine, type MessageView, splitList } from '@drawbridge/sip';
+import { sessionIdLine } from '../call/session-id.js';
 import { asserted, identityLine, mappedLine, warningLine } from '../identity/headers.js';
 import type { Crossing } from '../identity/policy.js';
 import { type Privacy, privacyOf } from '../identity/privacy.js';
@@ -65,6 +66,7 @@ function rewritten(
   rule: number,
 ): string {
   if (how === CROSS.supported) return tags('Supported', m.value(i), OPTION_TAGS);
+  if (how === CROSS.sessionId) return sessionIdLine(m.value(i));
   if (how === CROSS.require) return tags('Require', m.value(i), m.status === 421 ? DEMANDED_TAGS : REQUIRE_TAGS);
   if (how === CROSS.reason) return reason(m.value(i));
   if (how === CROSS.privacy) return privacy === undefined ? m.line(i) : i === m.first(m.id(i)) ? privacy.left : '';

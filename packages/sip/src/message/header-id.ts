@@ -96,6 +96,7 @@ const KNOWN = [
   ['pChargingVector', 'P-Charging-Vector', ''],
   ['pEarlyMedia', 'P-Early-Media', ''],
   ['suppressIfMatch', 'Suppress-If-Match', ''],
+  ['sessionId', 'Session-ID', ''],
   ['geolocationRouting', 'Geolocation-Routing', ''],
   ['geolocationError', 'Geolocation-Error', ''],
 ] as const;
