@@ -1,6 +1,6 @@
 import { H, MessageView } from '@drawbridge/sip';
 import t from 'tap';
-import { bodyCrosses, crossingNames } from '../src/hide/allow.js';
+import { bodyCrosses, crossingNames, trustedNames } from '../src/hide/allow.js';
 import { ALLOW_LINE, hide } from '../src/hide/hide.js';
 import { outerParty } from '../src/hide/party.js';
 import { BorderWorld, CORE_UDP, PBX, talking, type Wire } from './harness.js';
@@ -266,6 +266,18 @@ t.test('the list of what crosses is short and names no address', async t => {
   ]) {
     t.notOk(names.includes(never), never);
   }
+  t.same(trustedNames().sort(), [
+    'Accept-Resource-Priority',
+    'Diversion',
+    'History-Info',
+    'Identity',
+    'Identity-Info',
+    'P-Access-Network-Info',
+    'P-Asserted-Identity',
+    'P-Charging-Vector',
+    'P-Early-Media',
+    'Resource-Priority',
+  ]);
 });
 
 /** Headers that cross whoever the two sides are. */

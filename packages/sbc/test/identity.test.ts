@@ -221,3 +221,31 @@ t.test('the configuration says what it expects', async t => {
   t.match(fault('  from: sometimes\n'), /^2 .*match.*rewrite.*any/);
   t.match(fault('  aliases: {alice: [x]}\n'), /^2 .*user@domain/);
 });
+
+t.test('a trunk is told who calls, unless the operator does not trust it', async t => {
+  for (const [untrusted, told] of [
+    [[], ['<sip:alice@example.org>']],
+    [['carrier'], []],
+  ] as const) {
+    const carrierAt = '10.0.0.50:5060';
+    const world = new BorderWorld({
+      config: {
+        identity: { untrusted },
+        trunks: { carrier: { next: [`sip:${carrierAt}`], host: 'carrier.example', options: false } },
+        numbering: { country: '49' },
+        routes: [{ name: 'out', when: { to: '+*' }, to: [{ trunk: 'carrier' }] }],
+      },
+    });
+    const alice = world.phone('alice', { at: '198.51.100.1:5060' }).register();
+    const carrier = world.phone('carrier', {
+      at: carrierAt,
+      inner: carrierAt,
+      via: CORE_UDP,
+      domain: 'carrier.example',
+    });
+    alice.invite('sip:+4930999@example.org', { headers: 'P-Asserted-Identity: <sip:boss@example.org>\r\n' });
+    const invite = carrier.next('INVITE');
+    t.same(invite.list(H.pAssertedIdentity), told);
+    t.equal(invite.uri.includes('+4930999'), true, 'the control: it is the call');
+  }
+});

@@ -83,7 +83,7 @@ export class ReliableReplies extends Waiting {
 
   /** §3: a 2xx may not overtake an unacknowledged description. */
   get holdsAnswer(): boolean {
-    return (this.#open !== undefined && this.#open.given.sdp) || this.#waiting.some(r => r.given.sdp);
+    return this.#open?.given.sdp === true || this.#waiting.some(r => r.given.sdp);
   }
 
   send(now: Mono, r: ReliableReply, tx: Tx): void {

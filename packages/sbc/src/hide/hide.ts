@@ -20,7 +20,7 @@ export interface Trust {
 export function hide(m: MessageView, trust: Trust): string {
   const { across } = trust;
   const rules = across?.rules;
-  const trusted = across !== undefined && across.fromTrusted && across.toTrusted;
+  const trusted = across?.fromTrusted === true && across.toTrusted;
   const privacy = across === undefined || across.toTrusted ? undefined : privacyOf(m);
   let out = '';
   let run = -1;

@@ -44,6 +44,8 @@ export class IdentityPolicy {
   readonly #rules: Readonly<
     Record<string, { readonly in: readonly HeaderRule[]; readonly out: readonly HeaderRule[] }>
   >;
+  /** Whether any realm has a rule. */
+  readonly #ruled: boolean;
   /** By both realms' indexes. */
   readonly #pairs = new Map<number, HeaderRules | undefined>();
 
@@ -56,6 +58,7 @@ export class IdentityPolicy {
     for (const [aor, names] of Object.entries(identity.aliases)) this.#alias(aor, names);
     this.#rules =
       realms === 'auto' ? {} : Object.fromEntries(Object.entries(realms).map(([name, r]) => [name, r.headers]));
+    this.#ruled = Object.values(this.#rules).some(r => r.in.length + r.out.length > 0);
   }
 
   trusts({ identity, listener }: Side): boolean {
@@ -111,6 +114,7 @@ export class IdentityPolicy {
   }
 
   #between(from: Realm, to: Realm): HeaderRules | undefined {
+    if (!this.#ruled) return undefined;
     const key = from.index * REALM_CAP + to.index;
     if (!this.#pairs.has(key)) {
       const rules = [...(this.#rules[from.name]?.in ?? []), ...(this.#rules[to.name]?.out ?? [])];
