@@ -67,6 +67,7 @@ export const DASHBOARDS = [
             ],
             8,
           ],
+          ['Forwarded, per second', 'cps', [[rate('drawbridge_forwarded_total', 'why'), '{{why}}']], 8],
           [
             'Transfers by outcome, per second',
             'cps',
@@ -283,7 +284,15 @@ export const DASHBOARDS = [
             8,
           ],
           ['Made, moved, ended, per second', 'cps', [[rate('drawbridge_binding_events_total', 'what'), '{{what}}']], 8],
-          ['Subscribers', 'short', [[level('drawbridge_subscribers'), 'with a password here']], 8],
+          [
+            'Subscribers',
+            'short',
+            [
+              [level('drawbridge_subscribers'), 'with a password here'],
+              [level('drawbridge_forwarding_subscribers'), 'with forwarding'],
+            ],
+            8,
+          ],
           [
             'REGISTERs per second',
             'reqps',
@@ -342,7 +351,7 @@ export const DASHBOARDS = [
       {
         title: 'Push',
         panels: [
-          ['Pushes per second', 'cps', [[rate('drawbridge_push_total', 'for'), 'for {{for}}']], 8],
+          ['Pushes per second', 'cps', [[rate('drawbridge_push_total', 'reason'), 'for {{reason}}']], 8],
           [
             'What came of them, per second',
             'cps',
