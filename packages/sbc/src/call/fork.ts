@@ -14,14 +14,16 @@ import { ALLOW_LINE, hide, type Trust } from '../hide/hide.js';
 import { redirected, ringRedirected } from '../route/redirect.js';
 import { sendAck } from '../send/send.js';
 import type { Call } from './call.js';
+import { canMeet } from './demands.js';
 import { mint } from './identifier.js';
 import { type Leg, sharesUpstream } from './leg.js';
 import { names } from './names.js';
 import { acknowledgeReliable, inOrder, ReliableReplies, rseqOf } from './reliable.js';
 import { lackedSessionId, learnUuid, ownSessionId } from './session-id.js';
-import { minSeOf, timerHeard, timerReply } from './session-timer.js';
-import { SILENT } from './silent-user.js';
+import { timerHeard, timerReply } from './session-timer.js';
+import { hiddenBehind, takeShown } from './shown.js';
 import { passesOver, statusAcross } from './status.js';
+import { endUnwanted } from './unwanted.js';
 
 export interface InviteParties {
   readonly from: string;
@@ -71,7 +73,7 @@ export class Fork implements ClientUser {
   /** Branches that this callee may make of its INVITE at once (RFC 5393). */
   breadth = 0;
   /** Times that the INVITE was sent again on the callee's demand. */
-  #again = 0;
+  #sentAgain = 0;
   /** From and To of our INVITE without tags, and its Request-URI, kept for the dialog that its response makes. */
   readonly parties: InviteParties;
   /** The fork whose INVITE this is a branch of. */
@@ -172,7 +174,7 @@ export class Fork implements ClientUser {
     if (m.toTag !== '' && callee.dialog === undefined) callee.dialog = this.#calleeDialog(m, callee.flow);
     this.#callerDialog();
     const { reliable } = call.options;
-    const hidden = this.#hiddenBehind();
+    const hidden = hiddenBehind(this);
     if (hidden !== undefined) return this.#ringsToo(now, m, hidden, tx);
     const reliably = reliable === 'required' || (reliable === 'supported' && rseq > 0);
     let given: Given = NO_BODY;
@@ -206,19 +208,6 @@ export class Fork implements ClientUser {
     }
   }
 
-  /** `calls.earlyDialogs: single`: another fork has the early dialog that the caller sees. */
-  #hiddenBehind(): Fork | undefined {
-    const { call } = this;
-    if (call.shard.o.calls.earlyDialogs === 'all') return undefined;
-    const { shown } = call;
-    if (shown !== undefined && shown !== this && call.forks.some(f => f.carries(shown))) return shown;
-    if (shown !== this) {
-      call.shown = this;
-      call.shownSdp = false;
-    }
-    return undefined;
-  }
-
   /** One more callee rings: the caller hears of it in the dialog that it sees, without a description. */
   #ringsToo(now: Mono, m: MessageView, shown: Fork, tx: Tx): void {
     const { call } = this;
@@ -227,19 +216,6 @@ export class Fork implements ClientUser {
     if (leg.reliable !== undefined && call.options.reliable === 'required')
       leg.reliable.send(now, { status: m.status, headers, given: NO_BODY, theirs: 0 }, tx);
     else call.invite.reply(now, m.status, { toTag: leg.localTag, headers }, tx);
-  }
-
-  /** The winner answers in the dialog that the caller sees, unless that has had another's description (RFC 3261 §13.2.1). */
-  #takeShown(): void {
-    const shown = this.#hiddenBehind();
-    if (shown === undefined || this.call.shownSdp) return;
-    const own = this.caller;
-    this.caller = shown.caller;
-    shown.caller = own;
-    for (const fork of [this, shown]) {
-      fork.caller.peer = fork.callee;
-      fork.callee.peer = fork.caller;
-    }
   }
 
   /** The first 2xx wins. It may come again, from another downstream fork, or after we gave up: each gets its ACK. */
@@ -253,7 +229,7 @@ export class Fork implements ClientUser {
     if (call.state !== 'setup' || this.#givenUp) return this.#notWanted(now, flow, m, tx);
     // It will come again until we acknowledge it.
     if (this.caller.reliable?.holdsAnswer === true) return;
-    this.#takeShown();
+    takeShown(this);
     const { caller } = this;
 
     call.winner = this;
@@ -324,8 +300,7 @@ export class Fork implements ClientUser {
 
   #refused(now: Mono, m: MessageView, tx: Tx): void {
     if (passesOver(m.status, this.callee.hops) && this.#elsewhere(now, tx)) return;
-    if (m.status === 421 && this.#withReliable(now, m, tx)) return;
-    if (m.status === 422 && this.#withLonger(now, m, tx)) return;
+    if ((m.status === 421 || m.status === 422) && this.#again(now, m, tx)) return;
     if (m.status < 400 && this.#redirected(now, m, tx)) return;
     const trust = this.#trust();
     const status = statusAcross(m.status, trust.challenges);
@@ -337,26 +312,12 @@ export class Fork implements ClientUser {
     );
   }
 
-  /** The callee insists on reliable responses, which the caller doesn't know: we acknowledge them in its place. */
-  #withReliable(now: Mono, m: MessageView, tx: Tx): boolean {
-    const { callee } = this;
-    if (callee.offers100rel || !this.offer.sdp || !names(m, H.require, '100rel')) return false;
-    callee.offers100rel = true;
-    return this.#retry(now, tx);
-  }
-
-  /** RFC 4028 §7.3: the callee wants a longer session interval. */
-  #withLonger(now: Mono, m: MessageView, tx: Tx): boolean {
+  /** The INVITE goes once more as the callee wants it. */
+  #again(now: Mono, m: MessageView, tx: Tx): boolean {
     const { call, callee } = this;
-    if (call.shard.o.calls.sessionTimer === false || minSeOf(m) <= callee.minSe) return false;
-    callee.minSe = minSeOf(m);
-    return this.#retry(now, tx);
-  }
-
-  #retry(now: Mono, tx: Tx): boolean {
-    const { call, callee } = this;
-    if (call.state !== 'setup' || this.#cancelled || this.#again === MOST_RETRIES) return false;
-    this.#again++;
+    if (call.state !== 'setup' || this.#cancelled || this.takeover !== undefined) return false;
+    if (this.#sentAgain === MOST_RETRIES || !canMeet(this, m)) return false;
+    this.#sentAgain++;
     for (const branch of this.#branches.splice(0)) branch.leave();
     callee.dialog = undefined;
     callee.rseq = 0;
@@ -404,20 +365,7 @@ export class Fork implements ClientUser {
       this.#acknowledge(now, tx);
       return this.takeover.spoilt(now, tx);
     }
-    const { transactions } = this.call.shard.m;
-    const dialog = this.#calleeDialog(m, flow);
-    transactions.ack(
-      now,
-      flow,
-      dialog.request('ACK', { via: this.callee.via(transactions.newBranch()), cseq: this.callee.inviteSeq }),
-      tx,
-    );
-    const branch = transactions.newBranch();
-    transactions.request(
-      now,
-      { method: 'BYE', text: dialog.request('BYE', { via: this.callee.via(branch) }), branch, flow, user: SILENT },
-      tx,
-    );
+    endUnwanted(this.call.shard, now, this.callee, this.#calleeDialog(m, flow), flow, tx);
   }
 
   /** The callee's answer can't be used: it is acknowledged and ended, and the caller hears why. */
@@ -425,12 +373,7 @@ export class Fork implements ClientUser {
     const { call, callee } = this;
     this.#acknowledge(now, tx);
     if (this.takeover !== undefined) this.takeover.spoilt(now, tx);
-    else {
-      const { transactions } = call.shard.m;
-      const branch = transactions.newBranch();
-      const text = callee.dialog?.request('BYE', { via: callee.via(branch) }) ?? '';
-      transactions.request(now, { method: 'BYE', text, branch, flow: callee.flow, user: SILENT }, tx);
-    }
+    else if (callee.dialog !== undefined) endUnwanted(call.shard, now, callee, callee.dialog, callee.flow, tx, true);
     call.winner = undefined;
     call.refuse(now, status, reason, '', 'callee', tx);
   }
