@@ -16,7 +16,7 @@ export interface Keeper {
   legGone(): void;
   heard(now: Mono, flow: Flow, m: MessageView): void;
   /** No response, or no way to it. */
-  lost(now: Mono, flow: Flow, why: 'timeout' | 'transport'): void;
+  lost(now: Mono, flow: Flow, why: 'timeout' | 'transport', method: string): void;
   /** The header line that answers the 401 or 407 in `m`, when it is this trunk's to ask. */
   credentials(m: MessageView, request: AnsweredRequest): string | undefined;
 }

@@ -60,7 +60,7 @@ export class OverHops implements ClientUser {
       const last = hops.current(now).every(n => this.#tried.includes(n));
       const again = transactions.request(now, { ...this.#again(branch, flow, last), flow, user: this }, tx);
       if (again === undefined) return false;
-      this.#leg.keeper?.lost(now, ct.flow, how);
+      this.#leg.keeper?.lost(now, ct.flow, how, this.#r.method);
       this.#leg.moveTo(this.#shard, flow);
       this.#r.replaced?.(again);
       return true;

@@ -49,12 +49,12 @@ export class Attended implements ClientUser {
 
   onTimeout(now: Mono, ct: ClientTransaction, tx: Tx): void {
     // A callee that rang and was cancelled says nothing of its trunk.
-    if (!ct.cancelling) this.#keeper.lost(now, ct.flow, 'timeout');
+    if (!ct.cancelling) this.#keeper.lost(now, ct.flow, 'timeout', ct.method);
     this.#r.user.onTimeout(now, ct, tx);
   }
 
   onTransportError(now: Mono, ct: ClientTransaction, tx: Tx): void {
-    this.#keeper.lost(now, ct.flow, 'transport');
+    this.#keeper.lost(now, ct.flow, 'transport', ct.method);
     this.#r.user.onTransportError(now, ct, tx);
   }
 

@@ -1,4 +1,4 @@
-import { formatEndpoint, type Mono, PrefixSet, type Random, type Reason } from '@drawbridge/core';
+import { formatEndpoint, type Mono, own, PrefixSet, type Random, type Reason } from '@drawbridge/core';
 import { type AnsweredRequest, answerChallenge, type Flow, H, type MessageView, parseAuth } from '@drawbridge/sip';
 import type { Keeper } from '../decide/plan.js';
 import type { HopList, NextHop } from '../locate/hop-list.js';
@@ -191,7 +191,8 @@ export class TrunkUse implements Keeper {
   /** `caller`: counted for the limit per caller. `also`: a further count, that of emergency calls. */
   constructor(trunk: Trunk, caller?: string, also?: { active: number }) {
     this.trunk = trunk;
-    this.#caller = caller;
+    // It outlives the message that it was read from.
+    this.#caller = caller === undefined ? undefined : own(caller);
     this.#also = also;
   }
 
@@ -217,10 +218,10 @@ export class TrunkUse implements Keeper {
       this.trunk.failure(m.status >= 600 ? '6xx' : m.status >= 500 ? '5xx' : m.status >= 400 ? '4xx' : '3xx');
   }
 
-  lost(now: Mono, flow: Flow, why: 'timeout' | 'transport'): void {
+  lost(now: Mono, flow: Flow, why: 'timeout' | 'transport', method: string): void {
     this.trunk.lost(now, flow);
     this.outcome = why;
-    this.trunk.failure(why);
+    if (method === 'INVITE') this.trunk.failure(why);
   }
 
   credentials(m: MessageView, request: AnsweredRequest): string | undefined {
