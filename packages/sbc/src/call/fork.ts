@@ -340,9 +340,24 @@ export class Fork implements ClientUser {
     const to = redirected(call.shard, call, this.callee, m, now);
     if (to === undefined) return false;
     this.callee.oa.note('in', 'non-2xx', false);
-    if (to.do === 'ring') ringRedirected(call, to.targets, now, tx);
-    this.#gone(now, to.do === 'ring' ? { status: 480, headers: '' } : { status: 302, headers: to.headers }, tx);
+    if (to.do === 'pass') {
+      this.#gone(now, { status: 302, headers: to.headers }, tx);
+      return true;
+    }
+    // Its breadth is theirs now.
+    this.#out();
+    ringRedirected(call, to.targets, now, tx);
+    call.groupDone(now, tx);
     return true;
+  }
+
+  /** No part of the call any more. */
+  #out(): void {
+    const { call } = this;
+    this.callee.inviteOut = undefined;
+    call.forks = call.forks.filter(x => x !== this);
+    this.leave();
+    call.media.dropLeg(this.callee.id);
   }
 
   #gone(now: Mono, f: { status: number; headers: string }, tx: Tx): void {
@@ -350,9 +365,7 @@ export class Fork implements ClientUser {
     this.callee.inviteOut = undefined;
     this.takeover?.lost();
     if (call.state !== 'setup' || this.#cancelled) return;
-    call.forks = call.forks.filter(x => x !== this);
-    this.leave();
-    call.media.dropLeg(this.callee.id);
+    this.#out();
     call.failed(now, f, tx);
     // §16.7 step 5: a 6xx ends the search everywhere.
     if (f.status >= 600) call.cancelForks(now, tx);
