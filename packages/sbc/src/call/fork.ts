@@ -4,7 +4,6 @@ import {
   type ClientUser,
   Dialog,
   type Flow,
-  H,
   headerLine,
   type MessageView,
 } from '@drawbridge/sip';
@@ -17,7 +16,7 @@ import type { Call } from './call.js';
 import { canMeet } from './demands.js';
 import { mint } from './identifier.js';
 import { type Leg, sharesUpstream } from './leg.js';
-import { names } from './names.js';
+import { allowsUpdate } from './names.js';
 import { acknowledgeReliable, inOrder, ReliableReplies, rseqOf } from './reliable.js';
 import { lackedSessionId, learnUuid, ownSessionId } from './session-id.js';
 import { timerHeard, timerReply } from './session-timer.js';
@@ -244,7 +243,7 @@ export class Fork implements ClientUser {
     if (!isAnchored(anchored)) return this.#unusable(now, anchored.status, anchored.reason, tx);
     const given = this.#owed ?? anchored;
     caller.allowsUpdate = call.options.update;
-    callee.allowsUpdate = names(m, H.allow, 'UPDATE');
+    callee.allowsUpdate = allowsUpdate(m);
     timerHeard(shard, now, callee, m);
     if (this.#owed !== undefined) caller.oa.note('out', '2xx', true);
     // Another dialog of the same INVITE may have answered since, and media goes where it said.

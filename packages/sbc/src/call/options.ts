@@ -1,6 +1,6 @@
 import { H, type MessageView } from '@drawbridge/sip';
 import { breadthOf, DEFAULT_BREADTH } from './breadth.js';
-import { names } from './names.js';
+import { allowsUpdate, names } from './names.js';
 import { NO_TIMER, type TimerAsk, timerAsk } from './session-timer.js';
 
 /** What the caller's INVITE says about extensions that each leg uses on its own. */
@@ -18,7 +18,7 @@ export interface CallerOptions {
 export const NO_OPTIONS: CallerOptions = { reliable: 'no', timer: NO_TIMER, update: false, breadth: DEFAULT_BREADTH };
 
 export function optionsOf(invite: MessageView): CallerOptions {
-  const update = names(invite, H.allow, 'UPDATE');
+  const update = allowsUpdate(invite);
   if (!invite.has(H.supported) && !invite.has(H.require) && !invite.has(H.sessionExpires))
     return { ...NO_OPTIONS, update, breadth: breadthOf(invite) };
   const required = names(invite, H.require, '100rel');
