@@ -2,8 +2,8 @@
  * The substitution of a NAPTR record (RFC 3402 §3.2) on a number: `!^.*$!sip:info@example.com!`, `!^\+49(.*)$!sip:\1@x!`.
  *
  * A matcher of our own for what such records hold: literals, `.`, `\d`, `[0-9]` classes, `*`, `+`, `?` on one of these,
- * groups without alternatives, `^` and `$`. It keeps the set of states that a text of at most 16 characters can be in, so
- * that no expression costs more than its length times the text's. Anything else in a record is no rule of ours.
+ * groups without alternatives, `^` and `$`. A pair of atom and place that has failed is not tried again: with the 16
+ * characters of a number the cost grows with the length of the rule and no faster. Anything else is no rule of ours.
  */
 const LONGEST = 255;
 const MOST_GROUPS = 9;
