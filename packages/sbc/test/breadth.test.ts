@@ -36,6 +36,21 @@ tap.test(
     narrow.alice.next(486);
     t.ok(a);
 
+    const texts = scene();
+    const more = manyBobs(texts, 2);
+    const text = (headers: string): void =>
+      void texts.alice.ask({
+        method: 'MESSAGE',
+        uri: 'sip:bob@example.org',
+        to: '<sip:bob@example.org>',
+        headers,
+        body: 'hi',
+      });
+    text('');
+    for (const p of [texts.bob, ...more]) t.equal(p.next('MESSAGE').get(H.maxBreadth), '20', 'a MESSAGE likewise');
+    text('Max-Breadth: 1\r\n');
+    t.equal([texts.bob, ...more].filter(p => p.inbox.length > 0).length, 1);
+
     const none = scene();
     none.alice.invite('sip:bob@example.org', { headers: 'Max-Breadth: 0\r\n' });
     none.alice.next(440);

@@ -19,6 +19,7 @@ import { FAILOVER_MS } from '../send/over-hops.js';
 import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { trunkParties } from '../trunk/parties.js';
+import { breadthEach, breadthOf } from './breadth.js';
 import { mint } from './identifier.js';
 import { hopsLeft } from './setup.js';
 import { passesOver, rank, statusAcross } from './status.js';
@@ -35,6 +36,8 @@ export class Relayed implements ClientUser {
   readonly #challenges: boolean;
   #st: ServerTransaction | undefined = undefined;
   #open = 0;
+  /** Branches that each target may make at once. */
+  #breadth = 1;
   /** More targets may still come. */
   #late = false;
   #best: { readonly status: number; readonly headers: string } | undefined = undefined;
@@ -52,6 +55,10 @@ export class Relayed implements ClientUser {
     const side: Side = { identity, listener: shard.m.realms.listener(via) };
     const no = withBody ? refuseBody(m, m.method, () => rulesFor(shard, side, targets[0])) : undefined;
     if (no !== undefined) return reply(no.status, no.reason, no.headers);
+    // RFC 5393: what finds no room is not asked, since it may not wait for the others as a call does.
+    const breadth = breadthOf(m);
+    if (breadth === 0) return reply(440, 'too-many-branches');
+    const asked = targets.slice(0, breadth);
     const flow = shard.m.flows.of(now, via, peer, j);
     if (flow === undefined) return reply(503, 'queue-full', RETRY);
     const shared = targets.some(
@@ -61,7 +68,8 @@ export class Relayed implements ClientUser {
     const st = shard.m.transactions.openServer(now, m, flow, UNATTENDED, tx);
     if (st === undefined) return reply(503, 'transaction-limit', RETRY);
     relayed.#st = st;
-    for (const target of targets) relayed.#send(now, m, target, tx);
+    relayed.#breadth = breadthEach(breadth, Math.max(1, asked.length), onward?.begin !== undefined);
+    for (const target of asked) relayed.#send(now, m, target, tx);
     if (onward?.begin !== undefined) relayed.#begin(now, onward.begin, tx);
     if (relayed.#open === 0) relayed.#finish(now, tx);
     return PASS;
@@ -110,7 +118,7 @@ export class Relayed implements ClientUser {
       to,
       callId: mint(shard),
       cseq: 1,
-      headers: hide(m, { credentials, challenges: false, across }),
+      headers: headerLine('Max-Breadth', String(this.#breadth)) + hide(m, { credentials, challenges: false, across }),
       contentType: m.get(H.contentType),
       body: m.body,
     });
