@@ -1,6 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 
+/** Where a package has a variant of its own for browsers, or shares its name with a module of Node's. */
+const IN_A_BROWSER: Readonly<Record<string, string>> = { debug: '/src/browser.js', events: '/' };
+
 /** A CommonJS package and all it requires as one script that leaves the package's exports in `globalThis[name]`. */
 export function pack(specifier: string, name: string): string {
   const modules = new Map<string, string>();
@@ -13,11 +16,7 @@ export function pack(specifier: string, name: string): string {
       return;
     }
     const require = createRequire(path);
-    // The browser's own variants where a package has them.
-    const resolve = (wanted: string): string =>
-      wanted === 'debug'
-        ? require.resolve('debug/src/browser.js')
-        : require.resolve(`${wanted === 'events' ? 'events/' : wanted}`);
+    const resolve = (wanted: string): string => require.resolve(wanted + (IN_A_BROWSER[wanted] ?? ''));
     const linked = source.replaceAll(/\brequire\((['"])([^'"]+)\1\)/g, (_all, _quote, wanted: string) => {
       const found = resolve(wanted);
       add(found);
