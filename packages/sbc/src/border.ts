@@ -7,13 +7,14 @@ import {
   isStream,
   type Mono,
   maskAddress,
+  own,
   type Rx,
   type Tx,
   type Verdict,
   type Via,
 } from '@drawbridge/core';
 import type { RelayEvent } from '@drawbridge/media-relay';
-import { buildReply, isWebSocket, MessageView, statelessTag } from '@drawbridge/sip';
+import { buildReply, H, isWebSocket, MessageView, statelessTag } from '@drawbridge/sip';
 import type { CallFacts, TraceMessage } from './admin/facts.js';
 import type { Call } from './call/call.js';
 import { callFacts } from './call/facts.js';
@@ -23,6 +24,7 @@ import type { BorderAnswer, BorderEvent } from './events.js';
 import { guard } from './guard/guard.js';
 import { type Inbound, NOBODY } from './inbound.js';
 import { parse } from './parse/parse.js';
+import { fromStrictRouter } from './parse/strict-route.js';
 import { onRequest, onResponse } from './pipeline.js';
 import { Shard, type ShardModules, type ShardOptions } from './shard.js';
 import type { Traces } from './trace.js';
@@ -69,6 +71,7 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
       flow: undefined,
       tx: nothing,
       target: undefined,
+      strict: '',
     };
     modules.flows.onDead((now, flow) => modules.registrar.onFlowDead(now, flow));
   }
@@ -205,6 +208,7 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
     inbound.flow = undefined;
     inbound.tx = tx;
     inbound.target = undefined;
+    inbound.strict = '';
     this.#way(inbound, text);
   }
 
@@ -222,6 +226,14 @@ export class Border implements Core<BorderEvent, BorderAnswer> {
     if (!m.isRequest) {
       count(shard.replies, `${Math.floor(m.status / 100)}xx`);
       return onResponse(shard, inbound);
+    }
+    if (m.has(H.route)) {
+      const loose = fromStrictRouter(shard, inbound);
+      if (loose !== undefined) {
+        inbound.strict = own(m.uri);
+        inbound.target = undefined;
+        m.parse(loose);
+      }
     }
     if (m.method === 'INVITE' && flow !== undefined && m.bodyEnd > m.bodyStart) shard.m.registrar.alg.invite(m, flow);
     count(shard.requests, METHODS.has(m.method) ? m.method : 'other');

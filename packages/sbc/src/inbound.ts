@@ -31,6 +31,8 @@ export interface Inbound {
   tx: Tx;
   /** The Request-URI in its parts, once somebody asked. */
   target?: SipUri | undefined;
+  /** The Request-URI that a strict router had put in place of the target, '' as a rule: a digest may have been computed over it. */
+  strict?: string;
 }
 
 export function targetOf(inbound: Inbound): SipUri | undefined {

@@ -113,9 +113,9 @@ function ofCall(text: string): boolean {
   return end < 0 || !(text.endsWith('REGISTER', end) || text.endsWith('OPTIONS', end));
 }
 
-/** A digest response is as good as a password to whoever guesses at leisure. */
+/** A digest response is as good as a password to whoever guesses at leisure, in quotes or not, with blanks or folds around. */
 export function redacted(text: string): string {
-  return text.replace(/(\bresponse=")[0-9a-f]+/gi, '$1…');
+  return text.replace(/(\bresponse[ \t\r\n]*=[ \t\r\n]*"?)[0-9a-f]+/gi, '$1…');
 }
 
 /** Without a parse: the value of the first Call-ID line, `i:` included. */

@@ -1,4 +1,5 @@
 export * from './dialog/dialog.js';
+export * from './dialog/route-set.js';
 export * from './digest/algorithm.js';
 export * from './digest/client.js';
 export * from './digest/server.js';

@@ -113,7 +113,7 @@ export class Authenticator {
     const realm = this.#m.registrar.upstreamRealm(domain.name);
     if (realm === undefined) return reply(503, 'unproven-budget', RETRY);
     const digest = this.#m.digestOf(domain);
-    const seen = digest.verify(m, 'www', realm, peer, j, () => undefined);
+    const seen = digest.verify(m, 'www', realm, peer, j, () => undefined, inbound.strict);
     if (!seen.ok && seen.proven) {
       if (!this.#m.registrar.admitsProven(now)) return reply(503, 'unproven-budget', RETRY);
       inbound.echoed = true;
@@ -217,7 +217,15 @@ export class Authenticator {
     const { m, peer, j } = inbound;
     const verdict = this.#m
       .digestOf(domain)
-      .verify(m, kind, domain.name, peer, j, user => this.#m.subscribers.get(user, domain.name)?.credentials);
+      .verify(
+        m,
+        kind,
+        domain.name,
+        peer,
+        j,
+        user => this.#m.subscribers.get(user, domain.name)?.credentials,
+        inbound.strict,
+      );
     if (!verdict.ok) {
       if (verdict.reason === 'malformed-credentials') return reply(400, verdict.reason);
       return this.#challenge(inbound, kind, domain, verdict.reason, verdict.stale);

@@ -8,6 +8,7 @@ import {
   type MessageView,
   type ServerTransaction,
   type ServerUser,
+  wayThrough,
 } from '@drawbridge/sip';
 import { type BodyRules, refuseBody } from '../anchor/body.js';
 import type { LateTargets, Onward, Target } from '../decide/plan.js';
@@ -108,11 +109,12 @@ export class Relayed implements ClientUser {
     const branch = transactions.newBranch();
     const tag = mint(shard);
     const { listener } = target;
+    const { uri, routes } = wayThrough(target.routes, target.uri);
     const text = buildRequest({
       method: m.method,
-      uri: target.uri,
+      uri,
       via: { transport: listener.transport, sentBy: listener.sentBy, branch },
-      routes: target.routes,
+      routes,
       maxForwards: hopsLeft(m),
       from: `${from};tag=${tag}`,
       to,

@@ -1,6 +1,7 @@
 import { own, PASS, reply, type Verdict } from '@drawbridge/core';
 import { H, headerLine, parseParams } from '@drawbridge/sip';
 import { admit } from '../decide/decide.js';
+import { partyName } from '../hide/party.js';
 import type { Identity, Inbound } from '../inbound.js';
 import type { Shard } from '../shard.js';
 import { Call } from './call.js';
@@ -123,7 +124,5 @@ export function replace(shard: Shard, inbound: Inbound): Verdict {
 export function calleeOf(leg: Leg): string {
   const { identity, dialog } = leg;
   if (identity.kind === 'subscriber') return identity.aor;
-  const uri = dialog?.remoteUri ?? '';
-  const at = uri.indexOf('sip:');
-  return at < 0 ? 'anonymous' : uri.slice(at + 4, uri.lastIndexOf('>'));
+  return partyName(dialog?.remoteUri ?? '');
 }

@@ -9,13 +9,14 @@ import {
   OfferAnswer,
   parseNameAddr,
   parseUri,
+  wayThrough,
 } from '@drawbridge/sip';
 import { anchor, isAnchored } from '../anchor/anchor.js';
 import { isRefused, readBody } from '../anchor/body.js';
 import { forAnybody } from '../anchor/body-policy.js';
 import type { Onward, Target } from '../decide/plan.js';
 import { ALLOW_LINE, hide } from '../hide/hide.js';
-import { outerParty } from '../hide/party.js';
+import { outerParty, partyName } from '../hide/party.js';
 import { outerParties } from '../identity/headers.js';
 import type { Identity, Inbound } from '../inbound.js';
 import { FAILOVER_MS } from '../send/over-hops.js';
@@ -98,7 +99,7 @@ export function acceptCall(
     media,
     invite: st,
     callId: own(m.callId),
-    caller: identity.kind === 'subscriber' ? identity.aor : partyOf(m),
+    caller: identity.kind === 'subscriber' ? identity.aor : partyName(m.get(H.from)),
     callee,
     options,
     onward,
@@ -246,7 +247,8 @@ function inviteAgain(fork: Fork, now: Mono, tx: Tx): void {
 function sendInvite(fork: Fork, m: MessageView, now: Mono, tx: Tx): void {
   const { call, callee, caller } = fork;
   const { shard } = call;
-  const { from, to, uri, routes } = fork.parties;
+  const { from, to } = fork.parties;
+  const { uri, routes } = wayThrough(fork.parties.routes, fork.parties.uri);
   const branch = shard.m.transactions.newBranch();
   callee.inviteSeq++;
   const text = buildRequest({
@@ -354,17 +356,10 @@ export function hasTarget(m: MessageView): boolean {
   const contacts = m.list(H.contact);
   const uri = contacts.length === 1 ? (parseNameAddr(contacts[0] ?? '')?.uri ?? '') : '';
   const scheme = parseUri(uri)?.scheme;
-  return (scheme === 'sip' || scheme === 'sips') && !uri.includes(' ');
+  return scheme === 'sip' || scheme === 'sips';
 }
 
 /** RFC 7332: the count goes on across a B2BUA. */
 export function hopsLeft(m: MessageView): number {
   return m.maxForwards < 0 ? 70 : m.maxForwards - 1;
-}
-
-function partyOf(m: MessageView): string {
-  const value = m.get(H.from);
-  const at = value.indexOf('sip:');
-  const end = value.search(/[>;]/);
-  return at < 0 ? 'anonymous' : value.slice(at + 4, end > at ? end : undefined);
 }

@@ -10,6 +10,7 @@ import {
   parseExpires,
   type ServerTransaction,
   type ServerUser,
+  wayThrough,
 } from '@drawbridge/sip';
 import type { Target } from '../decide/plan.js';
 import { hide } from '../hide/hide.js';
@@ -140,11 +141,12 @@ function subscribe(shard: Shard, now: Mono, asker: Asker, m: MessageView, target
   if (subscriber === undefined || notifier === undefined) return;
   subscription.keepFor(now, 64);
   const branch = shard.m.transactions.newBranch();
+  const { uri, routes } = wayThrough(target.routes, target.uri);
   const text = buildRequest({
     method: m.method,
-    uri: target.uri,
+    uri,
     via: notifier.via(branch),
-    routes: target.routes,
+    routes,
     maxForwards: hopsLeft(m),
     from: `${parties.from};tag=${notifier.localTag}`,
     to: parties.to,

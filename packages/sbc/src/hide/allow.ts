@@ -123,34 +123,43 @@ export const REQUIRE_TAGS: ReadonlySet<string> = new Set(['precondition']);
 export const DEMANDED_TAGS: ReadonlySet<string> = new Set(['precondition', '100rel']);
 
 /** Bodies that may cross, per method, besides SDP (which `anchor` rewrites). */
-const BODIES: Readonly<Record<string, ReadonlySet<string>>> = {
-  INFO: new Set([
-    'application/dtmf-relay',
-    'application/dtmf',
-    'application/media_control+xml',
-    'application/vnd.nortelnetworks.digits',
-  ]),
-  MESSAGE: new Set([
-    'text/plain',
-    'text/html',
-    'message/cpim',
-    'application/im-iscomposing+xml',
-    'message/imdn+xml',
-    'application/json',
-  ]),
-  NOTIFY: new Set([
-    'application/simple-message-summary',
-    'application/pidf+xml',
-    'message/sipfrag',
-    'application/watcherinfo+xml',
-    'text/plain',
-  ]),
-  PUBLISH: new Set(['application/pidf+xml']),
-  SUBSCRIBE: new Set(['application/resource-lists+xml', 'application/simple-filter+xml']),
-};
+const BODIES: ReadonlyMap<string, ReadonlySet<string>> = new Map([
+  [
+    'INFO',
+    new Set([
+      'application/dtmf-relay',
+      'application/dtmf',
+      'application/media_control+xml',
+      'application/vnd.nortelnetworks.digits',
+    ]),
+  ],
+  [
+    'MESSAGE',
+    new Set([
+      'text/plain',
+      'text/html',
+      'message/cpim',
+      'application/im-iscomposing+xml',
+      'message/imdn+xml',
+      'application/json',
+    ]),
+  ],
+  [
+    'NOTIFY',
+    new Set([
+      'application/simple-message-summary',
+      'application/pidf+xml',
+      'message/sipfrag',
+      'application/watcherinfo+xml',
+      'text/plain',
+    ]),
+  ],
+  ['PUBLISH', new Set(['application/pidf+xml'])],
+  ['SUBSCRIBE', new Set(['application/resource-lists+xml', 'application/simple-filter+xml'])],
+]);
 
 export function bodyCrosses(method: string, contentType: string): boolean {
-  return BODIES[method]?.has(contentType) === true;
+  return BODIES.get(method)?.has(contentType) === true;
 }
 
 /** For the documentation and the tests: every header that can cross between anybody, by name. */

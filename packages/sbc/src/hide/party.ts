@@ -1,4 +1,5 @@
-import { nameAddrSpan, parseUri, type SipUri, scanNameAddr } from '@drawbridge/sip';
+import { own } from '@drawbridge/core';
+import { nameAddrSpan, parseNameAddr, parseUri, type SipUri, scanNameAddr } from '@drawbridge/sip';
 
 const MOST_DISPLAY = 128;
 const span = nameAddrSpan();
@@ -74,4 +75,11 @@ function cleaned(text: string): string {
     i = end;
   }
   return out;
+}
+
+/** `user@host` of a From or To, as written. A name in quotes may hold anything: it is never searched. */
+export function partyName(value: string): string {
+  const uri = parseUri(parseNameAddr(value)?.uri ?? '');
+  if (uri === undefined) return 'anonymous';
+  return own(uri.scheme === 'tel' ? (uri.user ?? '') : uri.user === undefined ? uri.host : `${uri.user}@${uri.host}`);
 }

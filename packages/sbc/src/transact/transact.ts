@@ -1,7 +1,9 @@
 import { PASS, reply, type Verdict } from '@drawbridge/core';
-import { MATCH } from '@drawbridge/sip';
+import { H, MATCH } from '@drawbridge/sip';
 import type { Inbound } from '../inbound.js';
 import type { Shard } from '../shard.js';
+
+const COMMA = 44;
 
 /**
  * Message → transaction event. A request passes when it is new, or an ACK that no transaction wanted; a CANCEL is
@@ -29,5 +31,8 @@ export function transact(shard: Shard, inbound: Inbound): Verdict | 'absorbed' {
 /** Response → its client transaction, which tells its user. Strays are counted by the layer. */
 export function transactResponse(shard: Shard, inbound: Inbound): void {
   const { now, m, via, peer, j, tx } = inbound;
+  // RFC 3261 §8.1.3.3: our requests have one Via; a response with more is somebody else's.
+  if (m.text.charCodeAt(m.via.end) === COMMA || m.next(m.first(H.via)) >= 0)
+    return shard.m.counts.add('stray-response');
   shard.m.transactions.matchResponse(now, m, via, peer, j, tx);
 }

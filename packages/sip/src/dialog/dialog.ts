@@ -5,6 +5,7 @@ import { H } from '../message/header-id.js';
 import { buildRequest } from '../message/request.js';
 import type { MessageView } from '../message/view.js';
 import { parseUri } from '../uri.js';
+import { requestUri, wayThrough } from './route-set.js';
 
 export type DialogState = 'early' | 'confirmed' | 'ended';
 
@@ -164,16 +165,7 @@ export class Dialog {
 
   /** A request inside the dialog (§12.2.1.1). Strict routers in front are served as §12.2.1.1 says. */
   request(method: string, o: DialogRequestParts): string {
-    let uri = this.remoteTarget;
-    let routes = this.routeSet;
-    const first = routes[0];
-    if (first !== undefined) {
-      const next = parseNameAddr(first)?.uri ?? '';
-      if (next !== '' && parseUri(next)?.params.has('lr') !== true) {
-        uri = strictTarget(next);
-        routes = [...routes.slice(1), `<${this.remoteTarget}>`];
-      }
-    }
+    const { uri, routes } = wayThrough(this.routeSet, this.remoteTarget);
     const cseq = o.cseq ?? this.nextSeq();
     return buildRequest({
       method,
@@ -193,11 +185,11 @@ export class Dialog {
   }
 }
 
-/** First Contact's URI, '' when there is none that a request can be sent to. */
+/** First Contact's URI as a request can carry it, '' when there is none that it can be sent to. */
 function contactOf(m: MessageView): string {
   if (!m.has(H.contact)) return '';
   const uri = parseNameAddr(m.list(H.contact)[0] ?? '')?.uri ?? '';
-  return isTarget(uri) ? uri : '';
+  return isTarget(uri) ? requestUri(uri) : '';
 }
 
 /** Record-Route values as Route values. One that can't be sent to makes the rest useless as well: then there are none. */
@@ -207,9 +199,10 @@ function routesOf(m: MessageView): string[] {
   return routes.every(r => isTarget(parseNameAddr(r)?.uri ?? '')) ? routes.map(own) : [];
 }
 
-/** Fit to stand as a Request-URI: a SIP URI that holds nothing which would end it early. */
+/** Fit to stand as a Request-URI: a SIP URI, which holds nothing that would end it early. Phones write names of any letters there. */
 function isTarget(uri: string): boolean {
-  return /^sips?:[!-~]+$/i.test(uri) && parseUri(uri) !== undefined;
+  const scheme = parseUri(uri)?.scheme;
+  return scheme === 'sip' || scheme === 'sips';
 }
 
 /** A From or To value with its URI in angle brackets and nothing behind: what a tag can be added to. */
@@ -218,13 +211,4 @@ function withoutTag(value: string): string {
   if (!scanNameAddr(value, 0, value.length, span)) return value;
   const uri = `<${value.slice(span.uri, span.uriEnd)}>`;
   return span.displayEnd === span.display ? uri : `${value.slice(span.display, span.displayEnd)} ${uri}`;
-}
-
-/** §12.2.1.1: what a Request-URI may not hold is stripped (§19.1.1): `method` and embedded headers. */
-function strictTarget(uri: string): string {
-  const bare = uri.split('?', 1)[0] ?? uri;
-  return bare
-    .split(';')
-    .filter((p, i) => i === 0 || !p.toLowerCase().startsWith('method='))
-    .join(';');
 }

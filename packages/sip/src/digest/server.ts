@@ -106,7 +106,7 @@ export class DigestServer {
   /**
    * Checks the credentials for `realm`, whatever else the message carries. The steps run from cheap to dear:
    * shape, nonce, password, nonce count. An unknown user costs the same as a known one. Never throws on what
-   * the wire says.
+   * the wire says. `also`: another target that the credentials may be for, '' for none.
    */
   verify(
     m: MessageView,
@@ -115,8 +115,9 @@ export class DigestServer {
     peer: Endpoints,
     j: number,
     lookup: (user: string) => Credentials | undefined,
+    also = '',
   ): DigestResult {
-    const claim = this.#claim(m, kind, realm);
+    const claim = this.#claim(m, kind, realm, also);
     if (typeof claim === 'string') return refused(claim, false, false);
     const wall = this.#m.wall();
     const nonce = checkNonce(claim.nonce, this.#keys, wall, this.#o.nonceLifetimeMs, realm, peer, j);
@@ -154,7 +155,7 @@ export class DigestServer {
   }
 
   /** The first credentials in our realm that we can check, or why there are none. */
-  #claim(m: MessageView, kind: DigestKind, realm: string): Claim | Reason {
+  #claim(m: MessageView, kind: DigestKind, realm: string, also: string): Claim | Reason {
     const h = kind === 'www' ? H.authorization : H.proxyAuthorization;
     let why: Reason = 'challenge';
     let lines = 0;
@@ -165,14 +166,14 @@ export class DigestServer {
         continue;
       }
       if (auth.scheme !== 'digest' || auth.params.get('realm') !== realm) continue;
-      const claim = this.#read(auth, m.uri);
+      const claim = this.#read(auth, m.uri, also);
       if (typeof claim !== 'string') return claim;
       why = claim;
     }
     return why;
   }
 
-  #read(auth: AuthParams, requestUri: string): Claim | Reason {
+  #read(auth: AuthParams, requestUri: string, also: string): Claim | Reason {
     const p = auth.params;
     const user = p.get('username') ?? '';
     const uri = p.get('uri') ?? '';
@@ -184,7 +185,7 @@ export class DigestServer {
     if (p.get('userhash')?.toLowerCase() === 'true') return 'malformed-credentials';
     if (algorithm === undefined || !this.#o.algorithms.includes(algorithm)) return 'bad-credentials';
     if (response.length !== DIGEST_LENGTH[algorithm] || !/^[0-9a-f]+$/.test(response)) return 'malformed-credentials';
-    if (!sameTarget(uri, requestUri)) return 'malformed-credentials';
+    if (!sameTarget(uri, requestUri) && (also === '' || !sameTarget(uri, also))) return 'malformed-credentials';
     const offered = p.get('qop')?.toLowerCase();
     const nc = p.get('nc') ?? '';
     const cnonce = p.get('cnonce') ?? '';

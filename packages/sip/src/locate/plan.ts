@@ -46,13 +46,13 @@ export interface LocateOptions {
 export type Known = (question: DnsQuestion) => DnsAnswer | undefined;
 
 const DEFAULT_PORT: Readonly<Record<LocateTransport, number>> = { udp: 5060, tcp: 5060, tls: 5061, ws: 80, wss: 443 };
-const SERVICES: Readonly<Record<string, LocateTransport>> = {
-  'sip+d2u': 'udp',
-  'sip+d2t': 'tcp',
-  'sips+d2t': 'tls',
-  'sip+d2w': 'ws',
-  'sips+d2w': 'wss',
-};
+const SERVICES: ReadonlyMap<string, LocateTransport> = new Map([
+  ['sip+d2u', 'udp'],
+  ['sip+d2t', 'tcp'],
+  ['sips+d2t', 'tls'],
+  ['sip+d2w', 'ws'],
+  ['sips+d2w', 'wss'],
+]);
 const SRV_PREFIX: Readonly<Record<LocateTransport, string>> = {
   udp: '_sip._udp.',
   tcp: '_sip._tcp.',
@@ -181,7 +181,7 @@ class Plan {
       .filter(r => r.type === 'NAPTR')
       .sort((a, b) => a.order - b.order || a.preference - b.preference);
     for (const r of sorted) {
-      const transport = SERVICES[r.services.toLowerCase()];
+      const transport = SERVICES.get(r.services.toLowerCase());
       if (transport === undefined || !usable.includes(transport)) continue;
       if (r.flags.toLowerCase() !== 's' || r.regexp !== '' || r.replacement === '') continue;
       if (found.length < MOST_NAPTR) found.push([transport, r.replacement]);
