@@ -55,7 +55,8 @@ export class Authenticator {
     inbound.trustedEdge = upstream !== undefined;
     if (m.method === 'ACK' || m.method === 'CANCEL') return PASS;
     const policy = this.#policies.get(m.method);
-    if (policy === undefined) return reply(405, 'method-not-allowed', this.#allow());
+    if (policy === undefined)
+      return DIALOG_ONLY.has(m.method) ? reply(481, 'no-dialog') : reply(405, 'method-not-allowed', this.#allow());
     if (policy === 'deny') return reply(403, 'method-denied');
     if (m.method === 'REGISTER') return this.#register(inbound);
     if (upstream !== undefined) {
@@ -140,8 +141,10 @@ export class Authenticator {
     const registered = flow !== undefined && this.#m.registrar.owns(flow, claimed.aor);
     const { domain } = claimed;
     if (domain.kind === 'upstream') {
-      // The upstream challenges the call itself; we only keep strangers from using it.
-      if (registered || this.#registeredAt(claimed.aor, inbound)) {
+      // The upstream challenges the call itself; we only keep strangers from using it. An address alone proves nothing to
+      // anybody else: others share it.
+      const theirs = this.#m.domains.lookup(targetOf(inbound)?.host ?? '') === domain;
+      if (registered || (theirs && this.#registeredAt(claimed.aor, inbound))) {
         inbound.identity = subscriber(claimed);
         return PASS;
       }
@@ -255,6 +258,8 @@ export class Authenticator {
 }
 
 const RETRY = headerLine('Retry-After', '5');
+/** Outside a dialog they end or acknowledge nothing (RFC 3261 §15.1.2, RFC 3262 §3). */
+const DIALOG_ONLY: ReadonlySet<string> = new Set(['BYE', 'PRACK']);
 
 function subscriber(a: Addressed): Identity {
   return { kind: 'subscriber', user: a.user, domain: a.domain.name, aor: a.aor };
