@@ -332,7 +332,7 @@ t.test('what crosses keeps its bytes and its order, at the beginning, in the mid
   );
 });
 
-t.test('Supported keeps the tags that we relay; Reason keeps protocol and cause', async t => {
+t.test('Supported keeps the tags that we relay, Reason protocol and cause, Event all but names of dialogs', async t => {
   t.equal(crossed('Supported: 100rel, timer\r\n'), '');
   t.equal(
     crossed('k: NOREFERSUB,100rel, eventlist , tdialog, histinfo-lbyr,path\r\n'),
@@ -343,6 +343,9 @@ t.test('Supported keeps the tags that we relay; Reason keeps protocol and cause'
     crossed('Reason: SIP;text="a";Cause=600, Q.850; cause=16\r\n'),
     'Reason: SIP;cause=600\r\nReason: Q.850;cause=16\r\n',
   );
+  for (const line of ['Event: check-sync; reboot=true\r\n', 'o: refer;id=7\r\n']) t.equal(crossed(line), line);
+  t.equal(crossed('Event: dialog ; Call-ID="a;b@10.1.1.1";from-tag=x;id=3;to-tag=y\r\n'), 'Event: dialog;id=3\r\n');
+  t.equal(crossed('Event: dialog;call-id="a;b@10.1.1.1\r\n'), 'Event: dialog\r\n', 'what can’t be read stays behind');
   t.equal(crossed('Reason: SIP;text="no cause"\r\n'), '');
   t.equal(crossed('Reason: SIP;cause=1234\r\n'), '', 'no cause has four digits');
   t.equal(crossed('Reason: @host;cause=200\r\n'), '', 'no protocol');

@@ -15,7 +15,6 @@ const AS_IS: readonly HeaderId[] = [
   H.contentDisposition,
   H.contentEncoding,
   H.mimeVersion,
-  H.event,
   H.allowEvents,
   H.subscriptionState,
   H.referSub,
@@ -75,6 +74,7 @@ const REWRITE_WARNING = 66;
 const REWRITE_PRIVACY = 67;
 const REWRITE_REQUIRE = 68;
 const REWRITE_SESSION_ID = 69;
+const REWRITE_EVENT = 70;
 
 /** One byte per header id: how it crosses. */
 export const CROSSING = new Uint8Array(HEADER_IDS);
@@ -90,6 +90,7 @@ CROSSING[H.warning] = REWRITE_WARNING;
 CROSSING[H.privacy] = REWRITE_PRIVACY;
 CROSSING[H.require] = REWRITE_REQUIRE;
 CROSSING[H.sessionId] = REWRITE_SESSION_ID;
+CROSSING[H.event] = REWRITE_EVENT;
 
 export const CROSS = {
   asIs: PASS_AS_IS,
@@ -104,6 +105,7 @@ export const CROSS = {
   privacy: REWRITE_PRIVACY,
   require: REWRITE_REQUIRE,
   sessionId: REWRITE_SESSION_ID,
+  event: REWRITE_EVENT,
 } as const;
 
 /** Option tags that we relay faithfully between legs. `100rel` and `timer` are each leg's own affair, and written by us. */

@@ -1,4 +1,4 @@
-import { headerLine, type MessageView, splitList } from '@drawbridge/sip';
+import { formatParams, headerLine, type MessageView, parseParams, splitList } from '@drawbridge/sip';
 import { sessionIdLine } from '../call/session-id.js';
 import { asserted, identityLine, mappedLine, warningLine } from '../identity/headers.js';
 import type { Crossing } from '../identity/policy.js';
@@ -69,6 +69,7 @@ function rewritten(
   if (how === CROSS.sessionId) return sessionIdLine(m.value(i));
   if (how === CROSS.require) return tags('Require', m.value(i), m.status === 421 ? DEMANDED_TAGS : REQUIRE_TAGS);
   if (how === CROSS.reason) return reason(m.value(i));
+  if (how === CROSS.event) return event(m, i);
   if (how === CROSS.privacy) return privacy === undefined ? m.line(i) : i === m.first(m.id(i)) ? privacy.left : '';
   if (across === undefined) return '';
   if (how === CROSS.warning) return warningLine(across, m, i);
@@ -97,6 +98,19 @@ function reason(value: string): string {
     if (protocol !== undefined && cause !== undefined) out += headerLine('Reason', `${protocol};cause=${cause}`);
   }
   return out;
+}
+
+const DIALOG_NAMES = ['call-id', 'from-tag', 'to-tag'] as const;
+
+/** RFC 4235 §4.1: who asks for one dialog's events names it as his side knows it, which nobody on the other can. */
+function event(m: MessageView, i: number): string {
+  const value = m.value(i);
+  const at = value.indexOf(';');
+  if (at < 0) return m.line(i);
+  const params = parseParams(value, at, value.length);
+  if (params !== undefined && !DIALOG_NAMES.some(name => params.has(name))) return m.line(i);
+  for (const name of DIALOG_NAMES) params?.delete(name);
+  return headerLine('Event', value.slice(0, at).trimEnd() + (params === undefined ? '' : formatParams(params)));
 }
 
 export const ALLOWED_METHODS =

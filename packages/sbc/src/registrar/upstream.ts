@@ -171,7 +171,7 @@ export class UpstreamRegistrar {
         contacts,
         uri: own(m.uri),
         from: own(
-          `<${bare(parseNameAddr(m.get(H.from))?.uri, to.uri)}>;tag=${this.#derive(`from ${m.fromTag} ${m.callId}`)}`,
+          `<${bare(this.#ours(parseNameAddr(m.get(H.from))?.uri), to.uri)}>;tag=${this.#derive(`from ${m.fromTag} ${m.callId}`)}`,
         ),
         to: own(`<${bare(to.uri, to.uri)}>`),
         // One Call-ID of ours for each of theirs, rising with the same CSeq: the upstream's own rule of order holds.
@@ -185,6 +185,11 @@ export class UpstreamRegistrar {
       },
       now,
     ).next(now, tx);
+  }
+
+  /** Who registers, when he names a domain of ours; any other host is a place on the phone's side. */
+  #ours(uri: string | undefined): string | undefined {
+    return uri === undefined || this.#m.domains.address(uri) === undefined ? undefined : uri;
   }
 
   /** @internal */
