@@ -193,6 +193,16 @@ tap.test('5: what is required and unknown is 420 in every method (§8.2.2.3)', a
       t.same(alice.next(420).list(H.unsupported), ['foo', 'Bar'], `${method} ${name}`);
     }
   }
+  const many = alice.request({
+    method: 'OPTIONS',
+    uri: BOB,
+    to: `<${BOB}>`,
+    headers: `Require: ${'a,'.repeat(20_000)}\r\n`,
+  });
+  alice.send(many);
+  const answer = alice.next(420);
+  t.equal(answer.list(H.unsupported).length, 16);
+  t.ok(answer.text.length < many.length, 'an answer to anybody is no amplifier');
   const calls = talking(world, { caller: alice, callee: bob });
   for (const method of ['BYE', 'INFO', 'UPDATE', 'PRACK', 'INVITE', 'NOTIFY']) {
     calls.alice.send(method, { headers: 'Require: foo\r\n' });
