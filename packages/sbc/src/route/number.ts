@@ -41,9 +41,16 @@ export function toE164(user: string, n: Numbering, context?: string): string | u
   return n.area === undefined ? undefined : whole(n.country + n.area + digits, n);
 }
 
-function whole(digits: string, n: Numbering): string | undefined {
+function whole(all: string, n: Numbering): string | undefined {
+  const digits = withoutTrunkPrefix(all, n);
   const ok = digits.length >= n.minLength && digits.length <= n.maxLength && digits.charCodeAt(0) !== 48;
   return ok ? `+${digits}` : undefined;
+}
+
+/** `+49 (0)30 …`: where numbers are dialled with a 0 in front, none of them begins with one. */
+function withoutTrunkPrefix(digits: string, { country, national }: Numbering): string {
+  if (country === undefined || !national.startsWith('0') || !digits.startsWith(country + national)) return digits;
+  return country + digits.slice(country.length + national.length);
 }
 
 /** An E.164 number as a trunk wants it written; anything else stays as it is. */
@@ -55,10 +62,13 @@ export function written(number: string, form: NumberForm, n: Numbering): string 
       return digits;
     case 'international':
       return n.international + digits;
-    case 'national':
-      return n.country !== undefined && digits.startsWith(n.country)
-        ? n.national + digits.slice(n.country.length)
-        : n.international + digits;
+    case 'national': {
+      const whole = n.international + digits;
+      if (n.country === undefined || !digits.startsWith(n.country)) return whole;
+      const national = n.national + digits.slice(n.country.length);
+      // What would be read as a call abroad is no number of this country: nobody gets there under its tariff.
+      return n.international !== '' && national.startsWith(n.international) ? whole : national;
+    }
     default:
       return number;
   }
