@@ -185,6 +185,16 @@ export const configSchema = z
       if (t.realm !== undefined && !names.includes(t.realm))
         complain(['trunks', name, 'realm'], `expected one of the realms ${names.join(', ')}, found "${t.realm}"`);
     checkRouting(c, complain);
+    // A name that names nothing would leave whom it was meant for trusted, or with transfers allowed.
+    const named = (path: (string | number)[], name: string, what: string, known: readonly string[]): void => {
+      if (!known.includes(name)) complain(path, `expected ${what} (${known.join(', ')}), found "${name}"`);
+    };
+    const sides = [...names, ...Object.keys(c.trunks), ...Object.keys(c.domains ?? {})];
+    for (const [i, n] of c.identity.trusted.entries()) named(['identity', 'trusted', i], n, 'a realm', names);
+    for (const [i, n] of c.identity.untrusted.entries())
+      named(['identity', 'untrusted', i], n, 'an upstream domain, a trunk or a realm', sides);
+    for (const n of typeof c.calls.transfer === 'string' ? [] : Object.keys(c.calls.transfer))
+      named(['calls', 'transfer', n], n, 'a realm', names);
     for (const [name, d] of Object.entries(c.domains ?? {})) {
       if (d.kind !== 'upstream' || d.realm === undefined) continue;
       if (!names.includes(d.realm))

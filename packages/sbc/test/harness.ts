@@ -100,6 +100,12 @@ type OfKind<K extends BorderEvent['kind'], E = BorderEvent> = E extends { readon
     : never
   : never;
 
+/** The networks and domains of the world, as a configuration names them. */
+const CONFIGURED = {
+  realms: { access: { bind: [BORDER] }, core: { bind: [BORDER_CORE] } },
+  domains: { 'example.org': { kind: 'local' }, 'pbx.example.net': { kind: 'upstream', next: ['sip:10.0.0.5'] } },
+};
+
 /** A whole border in virtual time; its wires are arrays, its peers are scripts. */
 export class BorderWorld {
   now: Mono = 1000;
@@ -152,7 +158,7 @@ export class BorderWorld {
       taps?: (own: Tap, modules: { realms: Realms; callerOf(callId: string): string | undefined }) => Tap;
     } = {},
   ) {
-    this.config = freezeConfig(configSchema.parse(o.config ?? {}));
+    this.config = freezeConfig(configSchema.parse({ ...CONFIGURED, ...o.config }));
     this.realms = new Realms(REALMS, [...LISTENERS, ...(o.listeners ?? [])]);
     this.traces = new Traces({ wall: () => 1_700_000_000_000 + this.now, realms: this.realms });
     const core = this.realms.listener(CORE_UDP);

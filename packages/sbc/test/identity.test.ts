@@ -164,6 +164,11 @@ t.test('none of it crosses when either side is not trusted; the control is the t
   t.same(asserted.list(H.pAssertedIdentity), ['<sip:alice@example.org>']);
   const out = parties({ identity: { untrusted: ['pbx.example.net'] } });
   t.notMatch(message(out.alice, out.pbx).text, closed, 'to an upstream that the operator does not trust');
+  const spelled = parties({
+    domains: { 'PBX.Example.Net': { kind: 'upstream', next: ['sip:10.0.0.5'] } },
+    identity: { untrusted: ['PBX.Example.Net'] },
+  });
+  t.notMatch(message(spelled.alice, spelled.pbx).text, closed, 'however its name is spelled');
   const realm = parties({ identity: { untrusted: ['core'], trusted: ['access'] } });
   t.notMatch(message(realm.pbx, realm.bob, { headers: TRUSTED_LINES }).text, closed, 'nor from a realm');
 });
@@ -217,9 +222,13 @@ t.test('the configuration says what it expects', async t => {
     const read = loadConfig(configSchema, { file: 'x.yaml', text: `identity:\n${text}` });
     return read.ok ? 'fine' : read.problems.map(p => `${p.line} ${p.message}`).join();
   };
-  t.equal(fault('  from: match\n  trusted: [core]\n  aliases: {a@b: [c, 12, "+49"]}\n'), 'fine');
+  t.equal(fault('  from: match\n  trusted: [default]\n  aliases: {a@b: [c, 12, "+49"]}\n'), 'fine');
   t.match(fault('  from: sometimes\n'), /^2 .*match.*rewrite.*any/);
   t.match(fault('  aliases: {alice: [x]}\n'), /^2 .*user@domain/);
+  t.match(fault('  trusted: [pbxes]\n'), /^2 expected a realm \(default, loopback\), found "pbxes"/);
+  t.match(fault('  untrusted: [cheap]\n'), /^2 expected an upstream domain, a trunk or a realm .*found "cheap"/);
+  t.equal(fault('  untrusted: [cheap]\ntrunks: {cheap: {next: ["sip:192.0.2.1"]}}\n'), 'fine', 'control');
+  t.match(fault('  from: any\ncalls: {transfer: {core: relay}}\n'), /^3 expected a realm .*found "core"/);
 });
 
 t.test('a trunk is told who calls, unless the operator does not trust it', async t => {

@@ -54,7 +54,7 @@ export class IdentityPolicy {
     this.from = identity.from;
     this.#domains = domains;
     this.#trusted = new Set(identity.trusted);
-    this.#untrusted = new Set(identity.untrusted);
+    this.#untrusted = new Set(identity.untrusted.map(name => domains.lookup(name)?.name ?? name));
     for (const [aor, names] of Object.entries(identity.aliases)) this.#alias(aor, names);
     this.#rules =
       realms === 'auto' ? {} : Object.fromEntries(Object.entries(realms).map(([name, r]) => [name, r.headers]));
