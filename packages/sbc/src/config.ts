@@ -187,7 +187,7 @@ export const configSchema = z
     checkRouting(c, complain);
     // A name that names nothing would leave whom it was meant for trusted, or with transfers allowed.
     const named = (path: (string | number)[], name: string, what: string, known: readonly string[]): void => {
-      if (!known.includes(name)) complain(path, `expected ${what} (${known.join(', ')}), found "${name}"`);
+      if (!known.includes(name)) complain(path, `expected ${what} (${known.join(', ')})`);
     };
     const sides = [...names, ...Object.keys(c.trunks), ...Object.keys(c.domains ?? {})];
     for (const [i, n] of c.identity.trusted.entries()) named(['identity', 'trusted', i], n, 'a realm', names);

@@ -225,10 +225,16 @@ t.test('the configuration says what it expects', async t => {
   t.equal(fault('  from: match\n  trusted: [default]\n  aliases: {a@b: [c, 12, "+49"]}\n'), 'fine');
   t.match(fault('  from: sometimes\n'), /^2 .*match.*rewrite.*any/);
   t.match(fault('  aliases: {alice: [x]}\n'), /^2 .*user@domain/);
-  t.match(fault('  trusted: [pbxes]\n'), /^2 expected a realm \(default, loopback\), found "pbxes"/);
-  t.match(fault('  untrusted: [cheap]\n'), /^2 expected an upstream domain, a trunk or a realm .*found "cheap"/);
+  t.equal(fault('  trusted: [pbxes]\n'), '2 is "pbxes"; expected a realm (default, loopback)');
+  t.equal(
+    fault('  untrusted: [cheap]\n'),
+    '2 is "cheap"; expected an upstream domain, a trunk or a realm (default, loopback)',
+  );
   t.equal(fault('  untrusted: [cheap]\ntrunks: {cheap: {next: ["sip:192.0.2.1"]}}\n'), 'fine', 'control');
-  t.match(fault('  from: any\ncalls: {transfer: {core: relay}}\n'), /^3 expected a realm .*found "core"/);
+  t.match(
+    fault('  from: any\ncalls: {transfer: {core: relay}}\n'),
+    /^3 is "relay"; expected a realm \(default, loopback\)/,
+  );
 });
 
 t.test('a trunk is told who calls, unless the operator does not trust it', async t => {
