@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { REASONS } from '@drawbridge/core';
 import { formatProblems, loadConfig } from '@drawbridge/service';
 import t from 'tap';
 import { HELP } from '../src/commands/help.js';
@@ -75,6 +76,38 @@ t.test('links lead somewhere, and each page and decision is in its index', async
       t.match(read(index), `](${page.slice(dirname(page).length + 1)})`, `${index} has ${page}`);
   const numbers = DECISIONS.map(page => /\/(\d{3})-/.exec(page)?.[1]).filter(n => n !== undefined);
   t.same(new Set(numbers).size, numbers.length, 'no number twice');
+});
+
+/** Names that a page gives to metrics and reasons. */
+function named(text: string): { readonly metrics: string[]; readonly reasons: string[] } {
+  return {
+    metrics: text.match(/drawbridge_[a-z_]+/g) ?? [],
+    reasons: [...text.matchAll(/^(?:.* )?Reasons?:([^.]*)\./gm)].flatMap(
+      m => (m[1] ?? '').match(/(?<=`)[a-z-]+(?=`)/g) ?? [],
+    ),
+  };
+}
+
+t.test('metrics and reasons that the reference names exist', async t => {
+  // That panels ask for metrics which a running border has is shown by the test of the dashboards.
+  const panels = new Set(read('grafana/panels.mjs').match(/drawbridge_[a-z_]+/g));
+  const all = REFERENCE.map(page => named(read(page)));
+  const metrics = all.flatMap(n => n.metrics);
+  const reasons = all.flatMap(n => n.reasons);
+  t.ok(metrics.length > 40 && reasons.length > 25, `${metrics.length} metrics, ${reasons.length} reasons`);
+  t.same(
+    metrics.filter(name => !panels.has(name) && !panels.has(`${name}_bucket`)),
+    [],
+  );
+  const known: ReadonlySet<string> = new Set(REASONS);
+  t.same(
+    reasons.filter(name => !known.has(name)),
+    [],
+  );
+  t.same(named('`drawbridge_x{y}` here. Reasons: `a-b` (400),\n`c`. And `d`.'), {
+    metrics: ['drawbridge_x'],
+    reasons: ['a-b', 'c'],
+  });
 });
 
 t.test('every command of the help is described', async t => {

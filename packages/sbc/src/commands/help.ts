@@ -20,5 +20,6 @@ export const HELP = `drawbridge [COMMAND] [-c FILE] [--json]
                             in this folder, else an embedded default with two demo subscribers
   --json                    the same as one JSON document
   --password PASSWORD       for subscribers add; without it one is made and printed
+  --version                 which version this is
 
 Exit status: 0 done, 1 failed, 2 asked wrongly or the configuration has faults.`;
