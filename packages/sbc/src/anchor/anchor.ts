@@ -1,4 +1,4 @@
-import type { Reason } from '@drawbridge/core';
+import { own, type Reason } from '@drawbridge/core';
 import { isRejected, type SdpRejected } from '@drawbridge/media-relay';
 import type { Carrier, MessageView, SdpRole } from '@drawbridge/sip';
 import type { Leg } from '../call/leg.js';
@@ -60,7 +60,7 @@ export function anchor(
       ? media.offer(parts)
       : media.answer({ ...parts, final: role === 'answer', again: carrier === '1xx-reliable' });
   if (!isRejected(out)) {
-    from.said = fingerprint(sdp);
+    from.said = own(sdp);
     return given(read.write(out), true, role);
   }
   if (role === 'offer') to.oa.rollback();
@@ -88,16 +88,6 @@ export const NO_BODY: Given = { body: '', contentType: '', sdp: false };
 
 export function isAnchored(a: Anchored | NotAnchored): a is Anchored {
   return 'body' in a;
-}
-
-/**
- * Tells whether a description is the one that came before. Its o= line should say so by itself (RFC 3264 §8), but phones
- * exist that hold a call without a new version. Whoever finds a collision (FNV-1a) has fooled nobody but himself.
- */
-export function fingerprint(sdp: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < sdp.length; i++) hash = Math.imul(hash ^ sdp.charCodeAt(i), 0x01000193);
-  return (hash >>> 0) * 65_536 + (sdp.length & 65_535);
 }
 
 function isRole(r: SdpRole | Reason): r is SdpRole {

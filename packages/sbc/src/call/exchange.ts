@@ -279,7 +279,7 @@ export class Exchange implements ClientUser {
   #failed(now: Mono, status: number, reason: Reason, headers: string, tx: Tx): void {
     const { from, to } = this;
     // What was refused is not what holds: the same again would be no refresh.
-    from.said = 0;
+    from.said = '';
     if (this.method === 'INVITE') {
       if (to.inviteOut === this.#ct) to.inviteOut = undefined;
       // Its transaction has acknowledged the refusal: there is no 2xx that an ACK of ours belongs to.

@@ -114,8 +114,8 @@ export class Leg {
   minSe = 0;
   /** Its Allow named UPDATE. */
   allowsUpdate = false;
-  /** Fingerprint of the peer's last description, 0 before the first. */
-  said = 0;
+  /** The peer's last description, '' before the first. */
+  said = '';
   /** The credentials its last INVITE got through with, '' without: the ACK carries them too. */
   credential = '';
   /** Another dialog that one INVITE of ours made, further downstream: it shares our tag. */

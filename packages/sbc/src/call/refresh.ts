@@ -1,6 +1,6 @@
 import { PASS, reply, type Verdict } from '@drawbridge/core';
 import { H, headerLine, type MessageView, type ServerTransaction } from '@drawbridge/sip';
-import { fingerprint, SDP, sdpOf } from '../anchor/anchor.js';
+import { SDP, sdpOf } from '../anchor/anchor.js';
 import { ALLOW_LINE } from '../hide/hide.js';
 import type { Inbound } from '../inbound.js';
 import type { Shard } from '../shard.js';
@@ -11,13 +11,14 @@ import { timerAsk, timerReply } from './session-timer.js';
 
 /**
  * A session refresh that changes nothing (RFC 4028 §7.4): an UPDATE without a description, or an INVITE whose description
- * is the one that we know already. Timers are each leg's own, so that the other side needn't hear of it.
+ * is the one that we know already: its o= line should say so by itself (RFC 3264 §8), but phones exist that hold a call
+ * without a new version. Timers are each leg's own, so that the other side needn't hear of it.
  */
 export function isRefresh(m: MessageView, leg: Leg, peer: Leg): boolean {
   if (leg.timer === undefined || leg.dialog?.state !== 'confirmed' || peer.dialog?.state !== 'confirmed') return false;
   if (m.method === 'UPDATE') return m.bodyEnd === m.bodyStart && m.has(H.sessionExpires);
   const sdp = sdpOf(m);
-  return sdp !== undefined && fingerprint(sdp) === leg.said && leg.call.media?.said(leg.id) !== undefined;
+  return sdp !== undefined && sdp === leg.said && leg.call.media?.said(leg.id) !== undefined;
 }
 
 /** Our own 2xx, with the description that the peer was last told. */
