@@ -10,7 +10,7 @@ export interface Numbering {
   readonly maxLength: number;
 }
 
-export type NumberForm = 'e164' | 'international' | 'national' | 'digits' | 'dialled';
+export type NumberForm = 'e164' | 'international' | 'national' | 'digits';
 
 /** RFC 3966 §5.1.1: `-`, `.`, `(` and `)` mean nothing. Undefined for what is no number. */
 export function plainDigits(user: string): string | undefined {

@@ -69,7 +69,7 @@ const options = z.union([
   }),
 ]);
 
-export const NUMBER_FORMS = ['e164', 'international', 'national', 'digits', 'dialled'] as const;
+export const NUMBER_FORMS = ['e164', 'international', 'national', 'digits'] as const;
 
 export const trunk = z.strictObject({
   realm: z.string().optional(),
