@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util';
 import type { Command } from './commands/command.js';
 import { HELP } from './commands/help.js';
+import { forTerminal } from './commands/table.js';
 import { VERSION } from './version.js';
 
 /** Loaded when asked for: `drawbridge calls` needs neither a socket nor a store. */
@@ -58,8 +59,8 @@ async function main(): Promise<number> {
     words,
     json,
     password: values.password,
-    print: text => console.log(text),
-    complain: text => console.error(text),
+    print: text => console.log(forTerminal(text)),
+    complain: text => console.error(forTerminal(text)),
   });
 }
 

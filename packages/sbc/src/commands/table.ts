@@ -22,6 +22,19 @@ export function printable(text: string): string {
   return out;
 }
 
+/** Whole output for a terminal: what obeys no line is shown as JSON writes it, so that JSON stays what it says. */
+export function forTerminal(text: string): string {
+  let out = '';
+  let from = 0;
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c >= 160 || (c >= 32 && c < 127) || c === 10 || c === 9) continue;
+    out += `${text.slice(from, i)}\\u${c.toString(16).padStart(4, '0')}`;
+    from = i + 1;
+  }
+  return out + text.slice(from);
+}
+
 /** `1:05`, `2:03:09`. */
 export function clock(ms: number): string {
   const s = Math.max(0, Math.floor(ms / 1000));
