@@ -14,6 +14,8 @@ that are *required* must be there once the mapping around them is. NAME is a nam
 written \`500ms\`, \`30s\`, \`10m\`, \`1h30m\`, \`2d\`.
 
 \`drawbridge check\` lists every mistake at once, with its line, what was expected and the nearest right key. An unknown key is a mistake.
+It looks at this file alone: certificates are looked at by \`drawbridge doctor\`; passwords and tables in files of their own are read at a start, which fails
+without them.
 `;
 
 /** What is written down, beneath defaults and transformations, and what a missing key means. */
