@@ -505,3 +505,38 @@ tap.test(
     t.ok(carrier.inbox.length > 0);
   },
 );
+
+tap.test('61: Max-Forwards is one less on the other side of every request, and at 0 nothing crosses', async t => {
+  const world = new BorderWorld({ config: { methods: { REFER: 'authenticated' } }, relay: { inactivityMs: 0 } });
+  const { alice, bob } = talking(world);
+  const headers = 'Event: presence\r\nRefer-To: <sip:carol@example.org>\r\n';
+  for (const method of ['INFO', 'MESSAGE', 'NOTIFY', 'UPDATE', 'INVITE']) {
+    const o = method === 'INFO' ? { body: 'Signal=1\r\n', contentType: 'application/dtmf-relay' } : {};
+    const sdp = method === 'INVITE' || method === 'UPDATE' ? { sdp: alice.phone.sdp({ version: 9 }) } : {};
+    alice.send(method, { ...o, ...sdp, headers, maxForwards: 0 });
+    t.same(bob.phone.heard(), [], `${method} in a dialog at 0`);
+    t.equal(alice.phone.inbox.at(-1)?.status, 483);
+    alice.send(method, { ...o, ...sdp, headers, maxForwards: 7 });
+    const m = bob.phone.next(method);
+    t.equal(m.maxForwards, 6, `${method} in a dialog`);
+    bob.reply(m, 500);
+    alice.phone.inbox.length = 0;
+    bob.phone.inbox.length = 0;
+  }
+  for (const method of ['INVITE', 'MESSAGE', 'SUBSCRIBE', 'PUBLISH', 'REFER']) {
+    for (const [maxForwards, crosses] of [
+      [0, []],
+      [1, [0]],
+      [9, [8]],
+    ] as const) {
+      alice.phone.ask({ method, uri: bob.phone.aor, to: `<${bob.phone.aor}>`, headers, maxForwards });
+      t.same(
+        bob.phone.inbox.splice(0).map(m => m.maxForwards),
+        crosses,
+        `${method} at ${maxForwards}`,
+      );
+      if (crosses.length === 0) t.equal(alice.phone.inbox.at(-1)?.status, 483);
+      alice.phone.inbox.length = 0;
+    }
+  }
+});
