@@ -28,7 +28,7 @@ export class Kamailio implements AsyncDisposable {
   }
 
   static async start(lab: Lab, options: KamailioOptions): Promise<Kamailio> {
-    const folder = lab.room(`kamailio-${options.box}`);
+    const folder = lab.room(`kamailio-${options.box}-${options.address}`);
     const file = join(folder, 'kamailio.cfg');
     writeFileSync(file, configuration(options, folder));
     const child = new Child(
@@ -142,6 +142,8 @@ request_route {
   if (is_method("OPTIONS") && uri == myself && $rU == $null) { sl_send_reply("200", "OK"); exit; }
   if ($au == $null || !pv_proxy_authenticate("$fd", "$sht(pw=>$au)", "0")) { proxy_challenge("$fd", "1"); exit; }
   consume_credentials();
+  # What a phone preloads for its way here has done its work.
+  remove_hf("Route");
   if (is_method("INVITE|SUBSCRIBE")) record_route();
   if (!lookup("location")) { sl_send_reply("404", "Not registered"); exit; }
   if (!t_relay()) sl_reply_error();
