@@ -137,6 +137,7 @@ export const KEYS = {
   'calls.sessionTimer': 'RFC 4028 on each leg; `false`: none is asked for, none is granted.',
   'calls.sessionTimer.expires': 'Interval that is asked for and the most that is granted, 90 s to 24 h.',
   'calls.sessionTimer.minSe': 'Shortest interval, from 90 s; less is 422.',
+  'calls.subscriptionsPerSubscriber': 'Subscriptions at once of one subscriber across the border; more get 403.',
   'calls.sessionId': 'RFC 7989: pass identifiers on, or make them for ends that have none as well.',
   'calls.redirect': 'What a 3xx does: its contacts are rung, shown to the caller, or neither.',
   'calls.forwardingHeaders': 'What tells a callee that a call was forwarded to him.',

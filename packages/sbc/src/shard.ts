@@ -76,6 +76,8 @@ export class Shard {
   readonly legs = new Map<string, Leg>();
   /** Calls under way per subscriber, for the limit. */
   readonly perSubscriber = new Map<string, number>();
+  /** Subscriptions that each subscriber has opened. */
+  readonly subscriptionsOf = new Map<string, number>();
   /** Requests by method and status class, for metrics. */
   readonly requests = new Map<string, number>();
   readonly replies = new Map<string, number>();

@@ -540,3 +540,35 @@ tap.test('61: Max-Forwards is one less on the other side of every request, and a
     }
   }
 });
+
+tap.test('23, 31: one subscriber’s subscriptions have a cap of their own, and give their places back', async t => {
+  const world = new BorderWorld({ config: { calls: { subscriptionsPerSubscriber: 3 } } });
+  const alice = world.phone('alice', { at: '198.51.100.1:5060' }).register();
+  const bob = world.phone('bob', { at: '198.51.100.2:6060' }).register();
+  const carol = world.phone('carol', { at: '198.51.100.3:6060' }).register();
+  const subscribe = (by: Phone): number | undefined => {
+    by.inbox.length = 0;
+    by.ask({ method: 'SUBSCRIBE', uri: bob.aor, to: `<${bob.aor}>`, headers: 'Event: presence\r\nExpires: 60\r\n' });
+    const m = bob.inbox.find(x => x.method === 'SUBSCRIBE');
+    bob.inbox.length = 0;
+    if (m !== undefined)
+      bob.send(
+        `SIP/2.0 200 OK\r\nVia: ${m.get(H.via)}\r\nFrom: ${m.get(H.from)}\r\nTo: ${m.get(H.to)};tag=n\r\nCall-ID: ${m.callId}\r\nCSeq: ${m.cseq} SUBSCRIBE\r\nContact: <${bob.contact}>\r\nExpires: 60\r\nContent-Length: 0\r\n\r\n`,
+      );
+    return by.inbox.find(x => x.status >= 200)?.status;
+  };
+  t.same(
+    [1, 2, 3, 4].map(() => subscribe(alice)),
+    [200, 200, 200, 403],
+  );
+  t.equal(world.count('session-limit'), 1);
+  t.equal(subscribe(carol), 200, 'the control: somebody else');
+  world.pass(200_000);
+  t.equal(world.border.shard.subscriptions.size, 0);
+  t.equal(world.border.shard.subscriptionsOf.size, 0);
+  alice.inbox.length = 0;
+  bob.inbox.length = 0;
+  alice.register();
+  bob.register();
+  t.equal(subscribe(alice), 200, 'their time is over');
+});

@@ -6,6 +6,7 @@ import type { Side } from '../events.js';
 import type { Identity } from '../inbound.js';
 import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
+import { countDown, countUp } from './counts.js';
 import type { Fork } from './fork.js';
 import type { Invitation, Leg, LegOwner } from './leg.js';
 import type { CallerOptions } from './options.js';
@@ -345,14 +346,4 @@ export class Call extends Waiting implements LegOwner, ServerUser {
       transferredFrom: this.transferredFrom,
     });
   }
-}
-
-function countUp(counts: Map<string, number>, key: string): void {
-  counts.set(key, (counts.get(key) ?? 0) + 1);
-}
-
-function countDown(counts: Map<string, number>, key: string): void {
-  const left = (counts.get(key) ?? 0) - 1;
-  if (left > 0) counts.set(key, left);
-  else counts.delete(key);
 }

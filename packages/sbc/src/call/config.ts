@@ -17,6 +17,8 @@ export const dialogKeys = {
         .refine(t => t.minSe <= t.expires, { error: 'expected minSe at most expires' }),
     ])
     .prefault({}),
+  /** Subscriptions at once of one subscriber, across the border. */
+  subscriptionsPerSubscriber: z.number({ error: 'a whole number' }).int().min(1).default(200),
   /** RFC 7989: pass identifiers of sessions on, or make them for ends that have none as well. */
   sessionId: z.enum(['pass', 'generate']).default('pass'),
 };

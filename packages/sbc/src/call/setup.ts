@@ -26,6 +26,7 @@ import { asksSips, isSips } from '../transports/secure.js';
 import { trunkParties } from '../trunk/parties.js';
 import { breadthEach, comesFrom, freeBreadth, loops } from './breadth.js';
 import { Call, type Search } from './call.js';
+import { countUp } from './counts.js';
 import { Fork } from './fork.js';
 import { mint, mintRef } from './identifier.js';
 import { type Invitation, Leg, sharesUpstream } from './leg.js';
@@ -147,8 +148,7 @@ export function openCall(shard: Shard, now: Mono, o: CallParts): Call {
   });
   shard.calls.set(ref, call);
   shard.traces.note(ref, callId, CALLER);
-  if (identity.kind === 'subscriber')
-    shard.perSubscriber.set(identity.aor, (shard.perSubscriber.get(identity.aor) ?? 0) + 1);
+  if (identity.kind === 'subscriber') countUp(shard.perSubscriber, identity.aor);
   shard.m.outbox.push({
     kind: 'call-started',
     ref,

@@ -21,6 +21,7 @@ import { send } from '../send/send.js';
 import type { Shard } from '../shard.js';
 import { isSips } from '../transports/secure.js';
 import { trunkParties } from '../trunk/parties.js';
+import { countDown, countUp } from './counts.js';
 import { mint, mintRef } from './identifier.js';
 import { Leg, type LegOwner, sharesUpstream } from './leg.js';
 import { REFER_SUBSCRIPTION_MS } from './notifier.js';
@@ -42,11 +43,15 @@ export class Subscription extends Waiting implements LegOwner {
   readonly media = undefined;
   readonly #shard: Shard;
   readonly #legs: readonly Leg[];
+  readonly #of: string;
 
-  constructor(shard: Shard, ref: string, legs: (owner: LegOwner) => readonly Leg[]) {
+  /** `of`: the subscriber on whose account it goes, '' for a peer. */
+  constructor(shard: Shard, ref: string, of: string, legs: (owner: LegOwner) => readonly Leg[]) {
     super();
     this.#shard = shard;
     this.ref = ref;
+    this.#of = of;
+    if (of !== '') countUp(shard.subscriptionsOf, of);
     this.#legs = legs(this);
     shard.subscriptions.set(ref, this);
     for (const leg of this.#legs) leg.join(shard);
@@ -67,7 +72,7 @@ export class Subscription extends Waiting implements LegOwner {
 
   #leave(): void {
     this.#shard.m.wheel.cancel(this);
-    this.#shard.subscriptions.delete(this.ref);
+    if (this.#shard.subscriptions.delete(this.ref) && this.#of !== '') countDown(this.#shard.subscriptionsOf, this.#of);
     for (const leg of this.#legs) leg.leave(this.#shard);
   }
 }
@@ -77,6 +82,8 @@ export function startSubscription(shard: Shard, inbound: Inbound, target: Target
   const { now, m, via, peer, j, tx, identity } = inbound;
   if (!hasTarget(m)) return reply(400, 'malformed-header');
   if (shard.subscriptions.size >= shard.o.calls.max) return reply(503, 'call-limit', RETRY);
+  const mine = identity.kind === 'subscriber' ? (shard.subscriptionsOf.get(identity.aor) ?? 0) : 0;
+  if (mine >= shard.o.calls.subscriptionsPerSubscriber) return reply(403, 'session-limit');
   const flow = shard.m.flows.of(now, via, peer, j);
   const opened: ServerUser = { onCancel() {}, onAckMissing() {} };
   const st = flow === undefined ? undefined : shard.m.transactions.openServer(now, m, flow, opened, tx);
@@ -101,42 +108,47 @@ function subscribe(shard: Shard, now: Mono, asker: Asker, m: MessageView, target
   const across = shard.m.identity.crossing({ identity, listener }, target);
   const parties = trunkParties(shard, target, outerParties(across, m));
   const legs = { subscriber: undefined as Leg | undefined, notifier: undefined as Leg | undefined };
-  const subscription = new Subscription(shard, mintRef(shard), owner => {
-    const subscriber = new Leg({
-      id: 'a',
-      role: 'caller',
-      owner,
-      listener,
-      flow,
-      identity,
-      callId: own(m.callId),
-      localTag: mint(shard),
-      upstream: identity.kind === 'peer' ? identity.domain : undefined,
-      hops: shard.hopsOf(identity),
-      sips: isSips(m.uri),
-    });
-    const notifier = new Leg({
-      id: 'b1',
-      role: 'callee',
-      owner,
-      listener: target.listener,
-      flow: target.flow,
-      identity: target.identity,
-      callId: mint(shard),
-      localTag: mint(shard),
-      upstream: target.upstream,
-      keeper: target.keeper,
-      hops: target.hops,
-      sips: isSips(target.uri),
-    });
-    subscriber.peer = notifier;
-    notifier.peer = subscriber;
-    subscriber.dialog = Dialog.asServer(m, subscriber.localTag, flow);
-    subscriber.dialog.confirm();
-    legs.subscriber = subscriber;
-    legs.notifier = notifier;
-    return [subscriber, notifier];
-  });
+  const subscription = new Subscription(
+    shard,
+    mintRef(shard),
+    identity.kind === 'subscriber' ? own(identity.aor) : '',
+    owner => {
+      const subscriber = new Leg({
+        id: 'a',
+        role: 'caller',
+        owner,
+        listener,
+        flow,
+        identity,
+        callId: own(m.callId),
+        localTag: mint(shard),
+        upstream: identity.kind === 'peer' ? identity.domain : undefined,
+        hops: shard.hopsOf(identity),
+        sips: isSips(m.uri),
+      });
+      const notifier = new Leg({
+        id: 'b1',
+        role: 'callee',
+        owner,
+        listener: target.listener,
+        flow: target.flow,
+        identity: target.identity,
+        callId: mint(shard),
+        localTag: mint(shard),
+        upstream: target.upstream,
+        keeper: target.keeper,
+        hops: target.hops,
+        sips: isSips(target.uri),
+      });
+      subscriber.peer = notifier;
+      notifier.peer = subscriber;
+      subscriber.dialog = Dialog.asServer(m, subscriber.localTag, flow);
+      subscriber.dialog.confirm();
+      legs.subscriber = subscriber;
+      legs.notifier = notifier;
+      return [subscriber, notifier];
+    },
+  );
   const { subscriber, notifier } = legs;
   if (subscriber === undefined || notifier === undefined) return;
   subscription.keepFor(now, 64);
