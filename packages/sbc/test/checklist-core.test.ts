@@ -309,3 +309,33 @@ tap.test('a Contact of any letters is called back as it was written', async t =>
   world.pass(40_000);
   t.equal(alice.inbox.findLast(m => m.method === 'BYE')?.uri, contact, 'no ACK came: the call ends');
 });
+
+tap.test('22: after a 491 who made the Call-ID waits 2.1 to 4 s, the other up to 2 s (§14.1)', async t => {
+  for (const [side, other, least, most] of [
+    ['alice', 'bob', 0, 2000],
+    ['bob', 'alice', 2100, 4000],
+  ] as const) {
+    const s = scene();
+    const calls = talking(s.world, { caller: s.alice, callee: s.bob });
+    const [phone, half] = [s[side], calls[side]];
+    const waits: number[] = [];
+    s.world.pass(900_000, () => phone.inbox.length > 0);
+    for (let n = 0; n < 40; n++) {
+      s.world.pass(10_000, () => phone.inbox.length > 0 || s[other].inbox.length > 0);
+      // We refresh one leg after the other.
+      if (s[other].inbox.length > 0) {
+        calls[other].reply(s[other].next('INVITE'), 200, { sdp: s[other].sdp() });
+        s[other].next('ACK');
+        continue;
+      }
+      half.reply(phone.next('INVITE'), 491);
+      phone.next('ACK');
+      const from = s.world.now;
+      s.world.pass(10_000, () => phone.inbox.length > 0 || s[other].inbox.length > 0);
+      if (phone.inbox.length > 0) waits.push(s.world.now - from);
+    }
+    const [shortest, longest] = [Math.min(...waits), Math.max(...waits)];
+    t.ok(waits.length > 30 && shortest >= least && longest <= most + 20, `${shortest} … ${longest} ms`);
+    t.ok(longest - shortest > 1200, 'spread over the whole of it');
+  }
+});
