@@ -365,6 +365,7 @@ t.test(
     t.equal(goodClosed, false, 'the registered stream is left alone');
     t.equal(await s.metric('drawbridge_bindings'), 2, 'alice’s stream and bob');
     t.equal(await s.metric('drawbridge_streams'), 1, 'every attacker has been cut off');
+    t.equal(await s.metric('drawbridge_streams_cut_total'), 4, 'those who don’t read by their deadline');
     t.ok((await s.metric('drawbridge_sends_refused_total')) > 0, 'what was asked for and not read was kept by nobody');
     good.destroy();
   },
