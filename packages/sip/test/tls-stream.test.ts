@@ -117,6 +117,23 @@ t.test('a message over TLS, its answer, and the flow that opened and closed arou
   t.equal(listener.counters.unopened, 0);
 });
 
+t.test('a length that cannot be trusted ends a TLS stream behind the last good message', async t => {
+  const ca = await authority();
+  const own = await ca.issue({ names: [['dns', 'border.example']] });
+  const { listener, sink } = await open(own);
+  t.teardown(() => listener.close());
+  for (const bad of ['4294967328', '-1', '0x10', '0'.repeat(400), '0\r\nl: 0', '0, 0']) {
+    const before = sink.messages.length;
+    const c = dial(listener.local, ca);
+    t.ok(await c.secure);
+    const head = OPTIONS.replace(/Content-Length: *\d+/, `Content-Length: ${bad}`);
+    t.not(head, OPTIONS);
+    c.socket.write(OPTIONS + head + OPTIONS);
+    await c.closed;
+    t.same(sink.messages.slice(before), [OPTIONS, head], bad.slice(0, 20));
+  }
+});
+
 t.test('we dial only whom the certificate names', async t => {
   const ca = await authority();
   const other = await authority('Another Authority');
@@ -158,7 +175,8 @@ t.test('we dial only whom the certificate names', async t => {
       listener.hangUp(via);
       await sink.until(() => sink.flows.length > from + 1);
     }
-    await new Promise(resolve => server.close(resolve));
+    // It listens until the end: the port of another would be one that has a name already.
+    t.teardown(() => server.close());
   }
   t.equal(listener.streams, 0);
 });
