@@ -9,6 +9,8 @@ import { BORDER, BORDER_CORE, BorderWorld, CORE_UDP, PBX, type Phone, parsed, ta
 
 const LARGE = 60_000;
 const SMALL = LARGE / 16;
+/** ms: below this the clock, which counts in ticks of 4, is too coarse to tell; a quadratic reader needs hundreds. */
+const CLOSELY = 8;
 
 /** Units that are repeated, behind what makes some readers look closer. */
 const HOSTILE: readonly (readonly [head: string, unit: string])[] = [
@@ -90,17 +92,17 @@ const measured = { messages: 0, ms: 0, what: '' };
  */
 function tooDear(s: Scene, from: Phone, what: string, text: (n: number) => string): string | undefined {
   measured.messages++;
-  if (cost(s, from, text(LARGE)) < 3) return undefined;
+  if (cost(s, from, text(LARGE)) < CLOSELY) return undefined;
   const least = (n: number, times: number): number =>
     Math.min(
-      ...Array.from({ length: 5 }, () =>
+      ...Array.from({ length: 7 }, () =>
         Array.from({ length: times }, () => cost(s, from, text(n))).reduce((sum, ms) => sum + ms),
       ),
     );
   const ms = least(LARGE, 1);
   const sixteen = least(SMALL, 16);
   if (ms > measured.ms) Object.assign(measured, { ms, what });
-  return ms > 50 || (ms > 3 && ms > 4 * sixteen) ? `16 × ${sixteen / 16} ms → ${ms} ms: ${what}` : undefined;
+  return ms > 50 || (ms > CLOSELY && ms > 4 * sixteen) ? `16 × ${sixteen / 16} ms → ${ms} ms: ${what}` : undefined;
 }
 
 /** The message with this line instead of those of its name: a second one would be refused at once. */
