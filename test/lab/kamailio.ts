@@ -12,6 +12,8 @@ export interface KamailioOptions {
   readonly users: Readonly<Record<string, string>>;
   /** Milliseconds a phone may ring. */
   readonly ringing?: number;
+  /** Refuses every new call with 503. */
+  readonly full?: boolean;
 }
 
 /**
@@ -140,6 +142,7 @@ request_route {
     exit;
   }
   if (is_method("OPTIONS") && uri == myself && $rU == $null) { sl_send_reply("200", "OK"); exit; }
+  ${options.full === true ? 'if (is_method("INVITE")) { sl_send_reply("503", "Full"); exit; }' : ''}
   if ($au == $null || !pv_proxy_authenticate("$fd", "$sht(pw=>$au)", "0")) { proxy_challenge("$fd", "1"); exit; }
   consume_credentials();
   # What a phone preloads for its way here has done its work.

@@ -1,7 +1,8 @@
 import t from 'tap';
 import { Baresip } from '../lab/baresip.js';
 import { Border, LOCAL } from '../lab/border.js';
-import { establish, registerAll, talk } from '../lab/calls.js';
+import { end, establish, registerAll, talk } from '../lab/calls.js';
+import { Capture } from '../lab/capture.js';
 import { inLaboratory } from '../lab/evidence.js';
 import { Kamailio } from '../lab/kamailio.js';
 import { AT, type Lab } from '../lab/lab.js';
@@ -24,8 +25,8 @@ interface TrunkSeen {
   readonly hops: readonly { readonly up: boolean }[];
 }
 
-function carrier(lab: Lab, address: string): Promise<Kamailio> {
-  return Kamailio.start(lab, { box: 'core', address, domain: CARRIER, users: USERS });
+function carrier(lab: Lab, address: string, full = false): Promise<Kamailio> {
+  return Kamailio.start(lab, { box: 'core', address, domain: CARRIER, users: USERS, full });
 }
 
 /** The same number behind each carrier: who rings tells which of them was taken. */
@@ -118,7 +119,27 @@ t.test('two carriers, and one of them fails', { skip }, t =>
       t.same(await talk(alice, other, alice, number), [], 'the next goes through the second');
     });
 
-    await t.test('it comes back', async t => {
+    await t.test('it comes back, but has no room: 503 sends the call to the second at once', async t => {
+      first = await carrier(lab, AT.service, true);
+      await eventually(5000, 'the trunk to be up again', async () => ((await states())[0] === true ? true : undefined));
+      await using wire = await Capture.start(lab, 'core', 'eth0', 'full');
+      other.forget();
+      await establish(alice, other, number);
+      const sip = wire.packets();
+      const refused = sip.find(p => p.from === AT.service && p.payload.startsWith('SIP/2.0 503 '));
+      const next = sip.find(p => p.to === SECOND && p.payload.startsWith('INVITE '));
+      t.ok(refused !== undefined && next !== undefined, 'it was asked and refused');
+      const ms = 1000 * ((next?.at ?? Number.NaN) - (refused?.at ?? Number.NaN));
+      t.ok(ms > 0 && ms < 500, `${Math.round(ms)} ms later`);
+      await end(alice, other);
+      t.equal((await states())[0], true, 'one refusal takes no trunk out of service');
+      await first[Symbol.asyncDispose]();
+      await eventually(3000, 'the trunk to be seen down', async () =>
+        (await states())[0] === false ? true : undefined,
+      );
+    });
+
+    await t.test('it has room again', async t => {
       first = await carrier(lab, AT.service);
       await eventually(5000, 'the trunk to be up again', async () => ((await states())[0] === true ? true : undefined));
       // The phone behind it is back with its next registration.
