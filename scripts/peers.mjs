@@ -9,6 +9,7 @@ const PEERS = [
   ['conntrack', 'conntrack'],
   ['ip', 'iproute2'],
   ['kamailio', 'kamailio'],
+  ['linphonec', 'linphone-cli'],
   ['nft', 'nftables'],
   ['openssl', 'openssl'],
   ['promtool', 'prometheus'],

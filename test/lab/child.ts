@@ -13,12 +13,15 @@ export class Child {
   constructor(
     [command, args]: readonly [string, readonly string[]],
     log: string,
-    options: { readonly cwd?: string; readonly env?: NodeJS.ProcessEnv } = {},
+    options: { readonly cwd?: string; readonly env?: NodeJS.ProcessEnv; readonly console?: boolean } = {},
   ) {
     this.log = log;
     const out = openSync(log, 'a');
-    this.#process = spawn(command, args, { stdio: ['ignore', out, out], ...options });
+    const { console = false, ...spawning } = options;
+    this.#process = spawn(command, args, { stdio: [console ? 'pipe' : 'ignore', out, out], ...spawning });
     closeSync(out);
+    // one that has ended reads nothing any more; whoever waits for its answer finds out
+    this.#process.stdin?.on('error', () => {});
     this.#ended = new Promise(resolve => {
       this.#process.once('error', error => resolve(String(error)));
       this.#process.once('exit', (code, signal) => resolve(code ?? signal ?? 'ended'));
@@ -40,6 +43,11 @@ export class Child {
 
   output(): string {
     return readFileSync(this.log, 'latin1');
+  }
+
+  /** Types a line; only into a child that was started with a `console`. */
+  type(line: string): void {
+    this.#process.stdin?.write(`${line}\n`);
   }
 
   async ended(usualMs: number): Promise<number | string> {

@@ -24,6 +24,7 @@ const PEERS: Readonly<Record<string, string>> = {
   conntrack: 'conntrack',
   tcpdump: 'tcpdump',
   baresip: 'baresip-core',
+  linphonec: 'linphone-cli',
   chromium: 'chromium',
   openssl: 'openssl',
   promtool: 'prometheus',

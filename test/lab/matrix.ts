@@ -189,8 +189,17 @@ async function holdAndResume({ alice, bob }: Stage): Promise<string[]> {
   return wrong;
 }
 
+/** A phone of any make with a voice, and what passes at its own network card. */
+export interface Voice {
+  readonly phone: { readonly options: Pick<PhoneOptions, 'user' | 'address' | 'tone'> };
+  readonly wire: Capture;
+}
+
 /** What both are sent during the next seconds of an established call, from captures: what a recorder can't tell after a re-INVITE. */
-export async function hearOnWire({ alice, bob }: Pick<Stage, 'alice' | 'bob'>, seconds: number): Promise<string[]> {
+export async function hearOnWire(
+  { alice, bob }: { readonly alice: Voice; readonly bob: Voice },
+  seconds: number,
+): Promise<string[]> {
   const marks = [alice.wire.mark(), bob.wire.mark()] as const;
   await pass(seconds * 1000 + 200);
   const wrong: string[] = [];
