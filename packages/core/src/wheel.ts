@@ -4,10 +4,19 @@ import type { Mono } from './contract.js';
  * What waits on a wheel: subclass it, or keep one per timer. Intrusive, so that arming costs no allocation.
  */
 export abstract class Waiting {
-  /** @internal */ wheelNext: Waiting | undefined = undefined;
-  /** @internal */ wheelPrev: Waiting | undefined = undefined;
-  /** @internal slot + 1 while armed, 0 when not */ wheelSlot = 0;
-  /** @internal */ wheelDue: Mono = 0;
+  /** @internal */ declare wheelNext: Waiting | undefined;
+  /** @internal */ declare wheelPrev: Waiting | undefined;
+  /** @internal slot + 1 while armed, 0 when not */ declare wheelSlot: number;
+  /** @internal */ declare wheelDue: Mono;
+
+  /** Assigned, not declared as fields: V8 defines a field of more than four kinds of objects by a call into its runtime, each time. */
+  constructor() {
+    this.wheelNext = undefined;
+    this.wheelPrev = undefined;
+    this.wheelSlot = 0;
+    this.wheelDue = 0;
+  }
+
   abstract onDue(now: Mono): void;
 }
 

@@ -54,11 +54,15 @@ export function anchor(
   const seenFrom = from.flow.address;
   const { media } = from.call;
   if (media === undefined) return { status: 488, reason: 'offer-answer-violation' };
-  const parts = { from: from.id, to: to.id, sdp, seenFrom };
-  const out: string | SdpRejected =
-    role === 'offer'
-      ? media.offer(parts)
-      : media.answer({ ...parts, final: role === 'answer', again: carrier === '1xx-reliable' });
+  const said = {
+    from: from.id,
+    to: to.id,
+    sdp,
+    seenFrom,
+    final: role === 'answer',
+    again: carrier === '1xx-reliable',
+  };
+  const out: string | SdpRejected = role === 'offer' ? media.offer(said) : media.answer(said);
   if (!isRejected(out)) {
     from.said = own(sdp);
     return given(read.write(out), true, role);
